@@ -1,0 +1,138 @@
+//! `host` and `hostport` (RFC 3261 25.1): an IPv4 address, an IPv6 reference in brackets, or a name.
+
+use super::scan::{self, DIGIT, HOST};
+use super::span::Span;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A host as it stands in a message: read, but pointing at its text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// Its text, brackets included.
+    pub span: Span,
+    /// The address it spells, if it is one. An IPv4-mapped IPv6 address counts as the IPv4 address.
+    pub address: Option<IpAddr>,
+}
+
+/// A host and the port after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HostPort {
+    /// The host.
+    pub host: Host,
+    /// The port, where one is written.
+    pub port: Option<u16>,
+    /// One past the last byte read.
+    pub end: usize,
+}
+
+/// Reads `host [":" port]` at `at`. With `spaces`, white space may stand around the colon, as `sent-by` allows (COLON is SWS ":" SWS).
+///
+/// `None` when there is no host, an IPv6 reference does not parse, or a port is not a number up to 65535.
+#[inline]
+#[must_use]
+pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Option<HostPort> {
+    let (host, mut i) = read_host(bytes, at, end)?;
+    let mut port = None;
+    let colon = if spaces { scan::skip(bytes, i, end, scan::LWS) } else { i };
+    if colon < end && bytes[colon] == b':' {
+        let from = if spaces { scan::skip(bytes, colon + 1, end, scan::LWS) } else { colon + 1 };
+        i = scan::skip(bytes, from, end, DIGIT);
+        port = Some(scan::decimal(&bytes[from..i], 65_535)? as u16);
+    }
+    Some(HostPort { host, port, end: i })
+}
+
+#[inline]
+fn read_host(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
+    if at < end && bytes[at] == b'[' {
+        let close = at + memchr::memchr(b']', bytes.get(at..end)?)?;
+        let address = ipv6(&bytes[at + 1..close])?;
+        let host = Host { span: Span::new(at, close + 1), address: Some(address) };
+        return Some((host, close + 1));
+    }
+    let stop = scan::skip(bytes, at, end, HOST);
+    if stop == at {
+        return None;
+    }
+    let address = ipv4(&bytes[at..stop]).map(IpAddr::V4);
+    Some((Host { span: Span::new(at, stop), address }, stop))
+}
+
+/// Dotted quad, each part one to three digits and at most 255.
+#[inline]
+#[must_use]
+pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
+    if text.len() < 7 || text.len() > 15 || !text[0].is_ascii_digit() {
+        return None;
+    }
+    let (mut address, mut part, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            part = part * 10 + u32::from(digit);
+            digits += 1;
+            if digits > 3 || part > 255 {
+                return None;
+            }
+        } else if byte == b'.' && digits > 0 {
+            address = address << 8 | part;
+            (part, digits) = (0, 0);
+            dots += 1;
+        } else {
+            return None;
+        }
+    }
+    (dots == 3 && digits > 0).then(|| Ipv4Addr::from_bits(address << 8 | part))
+}
+
+/// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).
+#[must_use]
+pub fn ipv6(text: &[u8]) -> Option<IpAddr> {
+    let parse = |text: &[u8]| core::str::from_utf8(text).ok()?.parse::<Ipv6Addr>().ok();
+    let address = parse(text).or_else(|| {
+        let at = text.windows(3).position(|w| w == b":::")?;
+        let mut fixed = [0u8; 45];
+        let len = text.len().checked_sub(1).filter(|len| *len <= fixed.len())?;
+        fixed[..at].copy_from_slice(&text[..at]);
+        fixed[at..len].copy_from_slice(&text[at + 1..]);
+        parse(&fixed[..len])
+    })?;
+    Some(address.to_canonical())
+}
+
+/// The address that a parameter such as `received` or `maddr` spells, with or without brackets (RFC 5118 4.5).
+#[must_use]
+pub fn address(text: &[u8]) -> Option<IpAddr> {
+    if let Some(inner) = text.strip_prefix(b"[") {
+        return ipv6(inner.strip_suffix(b"]")?);
+    }
+    ipv4(text).map(IpAddr::V4).or_else(|| ipv6(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address(b"192.0.2.1"), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(address(b"[2001:db8::9:1]"), Some("2001:db8::9:1".parse().unwrap()));
+        assert_eq!(address(b"2001:db8:::192.0.2.1"), Some("2001:db8::192.0.2.1".parse().unwrap()));
+        assert_eq!(address(b"[::ffff:192.0.2.1]"), Some("192.0.2.1".parse().unwrap()));
+        for bad in ["256.1.1.1", "1.2.3", "1.2.3.4.5", "1..2.3", "1.2.3.", "0001.2.3.4", "[::1", "::g"] {
+            assert_eq!(address(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn host_ports() {
+        let read = |text: &str| {
+            read_host_port(text.as_bytes(), 0, text.len(), false).map(|h| (h.host.span.len(), h.port, h.end))
+        };
+        assert_eq!(read("a.example:5062;x"), Some((9, Some(5062), 14)));
+        assert_eq!(read("[2001:db8::10:5070]"), Some((19, None, 19)));
+        assert_eq!(read("[2001:db8::10]:5070"), Some((14, Some(5070), 19)));
+        assert_eq!(read("a:"), None);
+        assert_eq!(read("a:65536"), None);
+        assert_eq!(read(":5060"), None);
+    }
+}

@@ -1,0 +1,396 @@
+//! A whole message, read once (RFC 3261 7): the start-line, the header fields that a proxy reads, and the body's place.
+//!
+//! A [`Message`] is a worker's scratch: made once, filled again for every datagram, never allocating. After [`Message::read`] its spans are
+//! valid for exactly the bytes that were read. A fault does not end the reading: the first one is kept, and what else could be read
+//! is there for the reply to be built from.
+
+use super::header_field::{self, CSeq, Name};
+use super::scan::{self, LineEnds};
+use super::span::Span;
+use super::start_line::{self, Method, StartLine};
+use crate::stats::Reason;
+
+/// How many header fields that a proxy reads one message may hold.
+///
+/// 70 hops, which is what Max-Forwards begins with, make 70 Vias and 70 Routes, and seven more fields stand once. More is an attack or a loop. A larger bound
+/// costs memory only (10 bytes each and worker).
+pub const FIELDS_MAX: usize = 160;
+
+/// A header field that a proxy reads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Which one.
+    pub name: Name,
+    /// From the first byte of its name to past its CRLF, folds included.
+    pub line: Span,
+    /// Its value, without white space around.
+    pub value: Span,
+}
+
+/// A message, as spans into its bytes.
+#[derive(Clone, Debug)]
+pub struct Message {
+    start_line: Option<StartLine>,
+    /// The start-line without its CRLF.
+    pub start_line_span: Span,
+    fields: [Field; FIELDS_MAX],
+    field_count: usize,
+    /// Index of the first field of each name; `NONE` where there is none.
+    firsts: [u8; Name::Other as usize],
+    /// CSeq, where it could be read.
+    pub cseq: CSeq,
+    /// The tag of From; empty where there is none. Read of requests only.
+    pub from_tag: Span,
+    /// The tag of To; empty where there is none. Read of requests only.
+    pub to_tag: Span,
+    /// Max-Forwards, where there is one.
+    pub max_forwards: Option<u8>,
+    content_length: Option<u32>,
+    /// Where the header fields end and the body begins: past the empty line.
+    pub body_start: usize,
+    /// Where the message ends; bytes after it in the datagram are none of it (RFC 3261 18.3).
+    pub end: usize,
+    fault: Option<Reason>,
+}
+
+const NONE: u8 = u8::MAX;
+const _: () = assert!(FIELDS_MAX < NONE as usize);
+
+impl Default for Message {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Message {
+    /// An empty one.
+    #[must_use]
+    pub const fn new() -> Self {
+        const NOTHING: Span = Span::empty_at(0);
+        Self {
+            start_line: None,
+            start_line_span: NOTHING,
+            fields: [Field { name: Name::Other, line: NOTHING, value: NOTHING }; FIELDS_MAX],
+            field_count: 0,
+            firsts: [NONE; Name::Other as usize],
+            cseq: CSeq { number: 0, method: NOTHING },
+            from_tag: NOTHING,
+            to_tag: NOTHING,
+            max_forwards: None,
+            content_length: None,
+            body_start: 0,
+            end: 0,
+            fault: None,
+        }
+    }
+
+    /// The start-line; `None` where there was none to read.
+    #[inline]
+    #[must_use]
+    pub const fn start_line(&self) -> Option<StartLine> {
+        self.start_line
+    }
+
+    /// The header fields that a proxy reads, in the order of the message.
+    #[inline]
+    #[must_use]
+    pub fn fields(&self) -> &[Field] {
+        &self.fields[..self.field_count.min(FIELDS_MAX)]
+    }
+
+    /// Index of the first field called `name`.
+    #[inline]
+    #[must_use]
+    pub fn first(&self, name: Name) -> Option<usize> {
+        let index = *self.firsts.get(name as usize)?;
+        (index != NONE).then_some(usize::from(index))
+    }
+
+    /// Index of the first field called `name` at or after index `from`.
+    #[inline]
+    #[must_use]
+    pub fn next(&self, name: Name, from: usize) -> Option<usize> {
+        let rest = self.fields().get(from..)?;
+        rest.iter().position(|field| field.name == name).map(|i| from + i)
+    }
+
+    /// The first field called `name`.
+    #[inline]
+    #[must_use]
+    pub fn field(&self, name: Name) -> Option<&Field> {
+        self.fields().get(self.first(name)?)
+    }
+
+    /// The value of the first field called `name`; empty where there is none.
+    #[inline]
+    #[must_use]
+    pub fn value<'b>(&self, name: Name, bytes: &'b [u8]) -> &'b [u8] {
+        self.field(name).map(|field| field.value.of(bytes)).unwrap_or_default()
+    }
+
+    /// Reads the message that `bytes` begins with.
+    ///
+    /// # Errors
+    /// The first fault found. [`Reason::NotSip`] where it is no SIP at all; then nothing else is valid.
+    #[inline]
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        self.reset(bytes);
+        let mut line_ends = LineEnds::new(bytes, 0);
+        self.read_start_line(bytes, &mut line_ends)?;
+        self.read_fields(bytes, &mut line_ends);
+        self.check(bytes);
+        self.fault.map_or(Ok(()), Err)
+    }
+
+    #[inline]
+    fn reset(&mut self, bytes: &[u8]) {
+        self.start_line = None;
+        self.field_count = 0;
+        self.firsts = [NONE; Name::Other as usize];
+        self.from_tag = Span::empty_at(0);
+        self.to_tag = Span::empty_at(0);
+        self.cseq = CSeq::default();
+        self.max_forwards = None;
+        self.content_length = None;
+        self.body_start = bytes.len();
+        self.end = bytes.len();
+        self.fault = None;
+    }
+
+    #[inline]
+    fn fault(&mut self, reason: Reason) {
+        self.fault.get_or_insert(reason);
+    }
+
+    #[inline]
+    fn read_start_line(&mut self, bytes: &[u8], ends: &mut LineEnds<'_>) -> Result<(), Reason> {
+        let end = ends.next().filter(|end| end.proper).ok_or(Reason::NotSip)?;
+        let line_end = end.at - 1;
+        self.start_line_span = Span::new(0, line_end);
+        match start_line::read(bytes, line_end) {
+            Ok(start_line) => self.start_line = Some(start_line),
+            Err((reason, None)) => return Err(reason),
+            Err((reason, start_line)) => {
+                self.start_line = start_line;
+                self.fault(reason);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_fields(&mut self, bytes: &[u8], ends: &mut LineEnds<'_>) {
+        let mut line_start = self.start_line_span.end() + 2;
+        for end in ends {
+            if !end.proper {
+                // Only a proper end ends a line, so nothing can hide behind a lone LF.
+                self.fault(Reason::BadLineEnd);
+                continue;
+            }
+            let (line_end, next) = (end.at - 1, end.at + 1);
+            if line_end == line_start {
+                self.body_start = next;
+                return;
+            }
+            if matches!(bytes.get(next), Some(b' ' | b'\t')) {
+                continue;
+            }
+            self.read_field(bytes, line_start, line_end);
+            line_start = next;
+        }
+        self.fault(Reason::NoEmptyLine);
+    }
+
+    /// Reads the header field whose line, folds included and without its CRLF, is `start..end`.
+    #[inline]
+    fn read_field(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let Some(colon) = find_colon(bytes, start, end) else {
+            return self.fault(Reason::BadHeaderField);
+        };
+        let mut name_end = colon;
+        while name_end > start && matches!(bytes[name_end - 1], b' ' | b'\t') {
+            name_end -= 1;
+        }
+        if name_end == start {
+            return self.fault(Reason::BadHeaderField);
+        }
+        let name = header_field::name(bytes, start, name_end - start);
+        if name == Name::Other {
+            return;
+        }
+        let (value_start, value_end) = scan::trim(bytes, colon + 1, end);
+        let line = Span::new(start, end + 2);
+        self.keep(bytes, Field { name, line, value: Span::new(value_start, value_end) });
+    }
+
+    #[inline]
+    fn keep(&mut self, bytes: &[u8], field: Field) {
+        let Some(place) = self.fields.get_mut(self.field_count) else {
+            return self.fault(Reason::TooManyHeaderFields);
+        };
+        *place = field;
+        let first = &mut self.firsts[field.name as usize];
+        let repeated = *first != NONE;
+        if !repeated {
+            *first = self.field_count as u8;
+        }
+        self.field_count += 1;
+        match field.name {
+            Name::Via | Name::Route | Name::ProxyRequire | Name::Other => {}
+            Name::From if repeated => self.fault(Reason::DuplicateFrom),
+            Name::To if repeated => self.fault(Reason::DuplicateTo),
+            Name::CallId if repeated => self.fault(Reason::DuplicateCallId),
+            Name::CSeq if repeated => self.fault(Reason::DuplicateCSeq),
+            Name::MaxForwards if repeated => self.fault(Reason::DuplicateMaxForwards),
+            Name::ContentLength if repeated => self.fault(Reason::DuplicateContentLength),
+            Name::From | Name::To => {}
+            Name::CallId => {
+                let value = field.value;
+                let stop = scan::find(bytes, value.start(), value.end(), scan::LWS);
+                if value.is_empty() || stop != value.end() {
+                    self.fault(Reason::BadCallId);
+                }
+            }
+            Name::CSeq => match header_field::read_cseq(bytes, field.value) {
+                Some(cseq) => self.cseq = cseq,
+                None => self.fault(Reason::BadCSeq),
+            },
+            Name::MaxForwards => match scan::decimal(field.value.of(bytes), 255) {
+                Some(number) => self.max_forwards = Some(number as u8),
+                None => self.fault(Reason::BadMaxForwards),
+            },
+            Name::ContentLength => match scan::decimal(field.value.of(bytes), u64::from(u32::MAX)) {
+                Some(number) => self.content_length = Some(number as u32),
+                None => self.fault(Reason::BadContentLength),
+            },
+        }
+    }
+
+    /// What can be said only when all header fields are read.
+    #[inline]
+    fn check(&mut self, bytes: &[u8]) {
+        for (name, reason) in [
+            (Name::Via, Reason::MissingVia),
+            (Name::From, Reason::MissingFrom),
+            (Name::To, Reason::MissingTo),
+            (Name::CallId, Reason::MissingCallId),
+            (Name::CSeq, Reason::MissingCSeq),
+        ] {
+            if self.first(name).is_none() {
+                self.fault(reason);
+            }
+        }
+        if let Some(length) = self.content_length {
+            match self.body_start.checked_add(length as usize) {
+                Some(end) if end <= bytes.len() => self.end = end,
+                _ => self.fault(Reason::ContentLengthTooLarge),
+            }
+        }
+        if let Some(StartLine::Request { method, method_span, .. }) = self.start_line {
+            self.check_request(bytes, method, method_span);
+        }
+    }
+
+    #[inline]
+    fn check_request(&mut self, bytes: &[u8], method: Method, method_span: Span) {
+        let cseq_method = self.cseq.method;
+        if !cseq_method.is_empty()
+            && !header_field::same_method(bytes, method, method_span, cseq_method)
+        {
+            self.fault(Reason::CSeqMethod);
+        }
+        if let Some(from) = self.field(Name::From).map(|f| f.value) {
+            match header_field::read_tag(bytes, from) {
+                Some(tag) => self.from_tag = tag,
+                None => self.fault(Reason::BadFrom),
+            }
+        }
+        if let Some(to) = self.field(Name::To).map(|f| f.value) {
+            match header_field::read_tag(bytes, to) {
+                Some(tag) => self.to_tag = tag,
+                None => self.fault(Reason::BadTo),
+            }
+        }
+    }
+}
+
+/// The first colon in `start..end`.
+///
+/// Names are short, so two 8-byte words nearly always hold it.
+#[inline]
+fn find_colon(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let mut at = start;
+    for _ in 0..2 {
+        // The lowest set bit of this well-known test is exact; only bits above it may be false.
+        let x = scan::word(bytes, at) ^ (ONES * b':' as u64);
+        let zeros = x.wrapping_sub(ONES) & !x & HIGHS;
+        if zeros != 0 {
+            let colon = at + (zeros.trailing_zeros() / 8) as usize;
+            return (colon < end).then_some(colon);
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..end)?;
+    memchr::memchr(b':', rest).map(|i| at + i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "BYE sip:bob@192.0.2.4 SIP/2.0\r\nv : SIP/2.0/UDP a;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+        From: <sip:a@a>;tag=1\r\nTo:\r\n <sip:b@b>\r\n ;tag=2\r\nCall-ID: x@y\r\nCSeq: 2 BYE\r\nl: 3\r\n\r\nabcd";
+
+    fn fault(text: &str) -> Option<Reason> {
+        Message::new().read(text.as_bytes()).err()
+    }
+
+    #[test]
+    fn parts_of_a_message() {
+        let mut message = Message::new();
+        message.read(GOOD.as_bytes()).unwrap();
+        let bytes = GOOD.as_bytes();
+        assert_eq!(message.value(Name::Via, bytes), b"SIP/2.0/UDP a;branch=z9hG4bK1");
+        assert_eq!(message.to_tag.of(bytes), b"2");
+        assert_eq!(message.cseq.number, 2);
+        assert_eq!(&bytes[message.body_start..message.end], b"abc");
+        assert_eq!(message.fields().len(), 7);
+        let line = message.field(Name::To).unwrap().line;
+        assert_eq!(line.of(bytes), b"To:\r\n <sip:b@b>\r\n ;tag=2\r\n");
+    }
+
+    #[test]
+    fn faults_are_named() {
+        for (from, to, reason) in [
+            ("Call-ID: x@y\r\n", "", Reason::MissingCallId),
+            ("Call-ID: x@y\r\n", "i: x\r\nCall-ID: y\r\n", Reason::DuplicateCallId),
+            ("Call-ID: x@y", "Call-ID: x y", Reason::BadCallId),
+            ("CSeq: 2 BYE", "CSeq: 2 INVITE", Reason::CSeqMethod),
+            ("CSeq: 2 BYE", "CSeq: 4294967296 BYE", Reason::BadCSeq),
+            ("Max-Forwards: 70", "Max-Forwards: 256", Reason::BadMaxForwards),
+            ("l: 3", "l: 5", Reason::ContentLengthTooLarge),
+            ("l: 3", "l: -3", Reason::BadContentLength),
+            ("l: 3", "l: 3\r\nContent-Length: 3", Reason::DuplicateContentLength),
+            ("l: 3\r\n", "l: 3\r\nno colon here at all, none\r\n", Reason::BadHeaderField),
+            ("l: 3\r\n", "l: 3\r\n: x\r\n", Reason::BadHeaderField),
+            ("l: 3\r\n", "l: 3\nX: y\r\n", Reason::BadLineEnd),
+            ("l: 3\r\n", "X: y\rVia: z\r\n", Reason::BadLineEnd),
+            ("\r\n\r\nabcd", "\r\n", Reason::NoEmptyLine),
+            ("SIP/2.0\r\n", "SIP/2.0\n", Reason::NotSip),
+            ("To:", "Too:", Reason::MissingTo),
+        ] {
+            let text = GOOD.replace(from, to);
+            assert_eq!(fault(&text), Some(reason), "{from} -> {to}");
+        }
+        assert_eq!(fault(GOOD), None);
+    }
+
+    #[test]
+    fn more_fields_than_the_bound() {
+        let many = "v: SIP/2.0/UDP a;branch=z9hG4bK1\r\n".repeat(FIELDS_MAX);
+        let text = GOOD.replace("l: 3\r\n", &format!("{many}l: 3\r\n"));
+        assert_eq!(fault(&text), Some(Reason::TooManyHeaderFields));
+    }
+}

@@ -1,0 +1,87 @@
+//! A place in a message: offsets, not a slice, so that the bytes may move afterwards.
+
+use core::fmt;
+use core::ops::Range;
+
+/// A half-open range of bytes of one message, `start..end`, counted from the message's first byte.
+///
+/// Offsets are 16 bits wide because a UDP payload is at most 65,507 bytes (IPv4) or 65,527 (IPv6).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Span {
+    /// First byte.
+    pub start: u16,
+    /// One past the last byte.
+    pub end: u16,
+}
+
+impl Span {
+    /// The span `start..end`. Offsets over [`Span::OFFSET_MAX`] are cut to it, so that a caller that was
+    /// handed an over-long buffer gets a short span and never a wrapped one.
+    #[inline]
+    #[must_use]
+    pub const fn new(start: usize, end: usize) -> Self {
+        Self { start: clamp(start), end: clamp(end) }
+    }
+
+    /// The largest offset that a span can name.
+    pub const OFFSET_MAX: usize = u16::MAX as usize;
+
+    /// The empty span at `at`.
+    #[inline]
+    #[must_use]
+    pub const fn empty_at(at: usize) -> Self {
+        Self::new(at, at)
+    }
+
+    /// First byte, as an index.
+    #[inline]
+    #[must_use]
+    pub const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// One past the last byte, as an index.
+    #[inline]
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.end as usize
+    }
+
+    /// Length in bytes.
+    #[inline]
+    #[must_use]
+    pub const fn len(self) -> usize {
+        (self.end as usize).saturating_sub(self.start as usize)
+    }
+
+    /// Whether no byte is in it.
+    #[inline]
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.end <= self.start
+    }
+
+    /// The bytes that the span names, or nothing where it does not lie inside `message`.
+    #[inline]
+    #[must_use]
+    pub fn of(self, message: &[u8]) -> &[u8] {
+        message.get(self.range()).unwrap_or_default()
+    }
+
+    /// As a range of indices.
+    #[inline]
+    #[must_use]
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+const fn clamp(offset: usize) -> u16 {
+    if offset > Span::OFFSET_MAX { u16::MAX } else { offset as u16 }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.start, self.end)
+    }
+}

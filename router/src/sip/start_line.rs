@@ -1,0 +1,226 @@
+//! Request-Line and Status-Line (RFC 3261 7.1, 7.2).
+
+use super::scan::{self, TOKEN};
+use super::span::Span;
+use crate::stats::Reason;
+
+/// A request's method. Methods are case-sensitive (RFC 3261 7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum Method {
+    /// RFC 3261
+    Invite,
+    /// RFC 3261
+    Ack,
+    /// RFC 3261
+    Bye,
+    /// RFC 3261
+    Cancel,
+    /// RFC 3261
+    Register,
+    /// RFC 3261
+    Options,
+    /// RFC 3262
+    Prack,
+    /// RFC 6665
+    Subscribe,
+    /// RFC 6665
+    Notify,
+    /// RFC 3903
+    Publish,
+    /// RFC 6086
+    Info,
+    /// RFC 3515
+    Refer,
+    /// RFC 3428
+    Message,
+    /// RFC 3311
+    Update,
+    /// Any other token.
+    Other,
+}
+
+impl Method {
+    /// The methods that have a name here; [`Method::Other`] is not among them.
+    pub const NAMED: [(Self, &'static str); 14] = [
+        (Self::Invite, "INVITE"),
+        (Self::Ack, "ACK"),
+        (Self::Bye, "BYE"),
+        (Self::Cancel, "CANCEL"),
+        (Self::Register, "REGISTER"),
+        (Self::Options, "OPTIONS"),
+        (Self::Prack, "PRACK"),
+        (Self::Subscribe, "SUBSCRIBE"),
+        (Self::Notify, "NOTIFY"),
+        (Self::Publish, "PUBLISH"),
+        (Self::Info, "INFO"),
+        (Self::Refer, "REFER"),
+        (Self::Message, "MESSAGE"),
+        (Self::Update, "UPDATE"),
+    ];
+
+    /// The method that `token` names.
+    #[inline]
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        const fn name(text: &[u8]) -> u64 {
+            let mut bytes = [0u8; 8];
+            let mut i = 0;
+            while i < text.len() {
+                bytes[i] = text[i];
+                i += 1;
+            }
+            u64::from_le_bytes(bytes)
+        }
+        const INVITE: u64 = name(b"INVITE");
+        const ACK: u64 = name(b"ACK");
+        const BYE: u64 = name(b"BYE");
+        const CANCEL: u64 = name(b"CANCEL");
+        const REGISTER: u64 = name(b"REGISTER");
+        const OPTIONS: u64 = name(b"OPTIONS");
+        const PRACK: u64 = name(b"PRACK");
+        const NOTIFY: u64 = name(b"NOTIFY");
+        const PUBLISH: u64 = name(b"PUBLISH");
+        const INFO: u64 = name(b"INFO");
+        const REFER: u64 = name(b"REFER");
+        const MESSAGE: u64 = name(b"MESSAGE");
+        const UPDATE: u64 = name(b"UPDATE");
+        if token.len() > 8 {
+            return if token == b"SUBSCRIBE" { Self::Subscribe } else { Self::Other };
+        }
+        match scan::word(token, 0) {
+            INVITE => Self::Invite,
+            ACK => Self::Ack,
+            BYE => Self::Bye,
+            CANCEL => Self::Cancel,
+            REGISTER => Self::Register,
+            OPTIONS => Self::Options,
+            PRACK => Self::Prack,
+            NOTIFY => Self::Notify,
+            PUBLISH => Self::Publish,
+            INFO => Self::Info,
+            REFER => Self::Refer,
+            MESSAGE => Self::Message,
+            UPDATE => Self::Update,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether a request of this method without a To tag can create a dialog (RFC 3261, 6665, 3515).
+    #[inline]
+    #[must_use]
+    pub const fn creates_dialog(self) -> bool {
+        matches!(self, Self::Invite | Self::Subscribe | Self::Refer | Self::Notify)
+    }
+}
+
+/// A start-line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StartLine {
+    /// `Method SP Request-URI SP SIP-Version`
+    Request {
+        /// The method.
+        method: Method,
+        /// Its text.
+        method_span: Span,
+        /// The Request-URI's text, not read yet.
+        uri: Span,
+    },
+    /// `SIP-Version SP Status-Code SP Reason-Phrase`
+    Response {
+        /// 100 to 699.
+        status: u16,
+    },
+}
+
+/// Reads the line `..end`, which has its CRLF cut off.
+///
+/// # Errors
+/// [`Reason::NotSip`] where it is nothing like SIP and deserves no answer; else the start-line (which then is a request's, with as much as could
+/// be read) and the reason.
+pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
+    let line = bytes.get(..end).unwrap_or_default();
+    // A method may begin with any letters, "SIP" among them, but holds no slash.
+    if line.len() >= 4 && scan::is_ignoring_case(&line[..4], b"sip/") {
+        return read_status_line(line).map_err(|reason| (reason, None));
+    }
+    read_request_line(line)
+}
+
+#[inline]
+fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
+    if !scan::is_ignoring_case(line.get(..8).unwrap_or_default(), b"sip/2.0 ") {
+        return Err(Reason::BadVersion);
+    }
+    // The reason phrase may be empty, but its SP is part of the grammar (RFC 4475 3.1.1.13).
+    let digits = line.get(8..11).ok_or(Reason::BadStatusCode)?;
+    let status = scan::decimal(digits, 699).filter(|s| *s >= 100).ok_or(Reason::BadStatusCode)?;
+    match line.get(11) {
+        None | Some(b' ') => Ok(StartLine::Response { status: status as u16 }),
+        Some(_) => Err(Reason::BadStatusCode),
+    }
+}
+
+#[inline]
+fn read_request_line(line: &[u8]) -> Result<StartLine, (Reason, Option<StartLine>)> {
+    let method_end = scan::skip(line, 0, line.len(), TOKEN);
+    let is_request = method_end > 0 && line.get(method_end) == Some(&b' ');
+    // "SIP/" before the end is what tells a broken request from noise.
+    let version_at = memchr::memrchr(b' ', line).map_or(0, |at| at + 1);
+    let version = line.get(version_at..).unwrap_or_default();
+    let has_version = version.len() > 4 && scan::is_ignoring_case(&version[..4], b"sip/");
+    if !is_request || !(has_version || memchr::memmem::find(line, b"SIP/").is_some()) {
+        return Err((Reason::NotSip, None));
+    }
+    let uri = Span::new(method_end + 1, version_at.saturating_sub(1).max(method_end + 1));
+    let method = Method::of(&line[..method_end]);
+    let start_line = StartLine::Request { method, method_span: Span::new(0, method_end), uri };
+    let reason = if !has_version {
+        Reason::BadStartLine
+    } else if !scan::is_ignoring_case(version, b"sip/2.0") {
+        Reason::BadVersion
+    } else if uri.is_empty() || line[uri.start()] == b' ' || line[uri.end() - 1] == b' ' {
+        Reason::BadStartLine
+    } else if memchr::memchr(b' ', uri.of(line)).is_some() {
+        Reason::BadRequestUri
+    } else {
+        return Ok(start_line);
+    };
+    Err((reason, Some(start_line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(line: &str) -> Option<Reason> {
+        read(line.as_bytes(), line.len()).err().map(|(reason, _)| reason)
+    }
+
+    #[test]
+    fn methods_have_their_own_names() {
+        for (method, name) in Method::NAMED {
+            assert_eq!(Method::of(name.as_bytes()), method);
+            assert_eq!(Method::of(name.to_lowercase().as_bytes()), Method::Other);
+        }
+        assert_eq!(Method::of(b"INVITER"), Method::Other);
+    }
+
+    #[test]
+    fn lines() {
+        assert_eq!(reason("BYE sip:a SIP/2.0"), None);
+        assert_eq!(reason("BYE sip:a sip/2.0"), None);
+        assert_eq!(reason("BYE  sip:a SIP/2.0"), Some(Reason::BadStartLine));
+        assert_eq!(reason("BYE sip:a  SIP/2.0"), Some(Reason::BadStartLine));
+        assert_eq!(reason("BYE sip:a SIP/2.0 "), Some(Reason::BadStartLine));
+        assert_eq!(reason("BYE sip:a; lr SIP/2.0"), Some(Reason::BadRequestUri));
+        assert_eq!(reason("BYE sip:a SIP/7.0"), Some(Reason::BadVersion));
+        assert_eq!(reason("BYE SIP/2.0"), Some(Reason::BadStartLine));
+        assert_eq!(reason("GET / HTTP/1.1"), Some(Reason::NotSip));
+        assert_eq!(reason("SIP/2.0 100 "), None);
+        assert_eq!(reason("SIP/2.0 200"), None);
+        assert_eq!(reason("SIP/2.0 4294967301 x"), Some(Reason::BadStatusCode));
+        assert_eq!(reason("SIP/2.0 099 x"), Some(Reason::BadStatusCode));
+        assert_eq!(reason("SIP/3.0 200 x"), Some(Reason::BadVersion));
+    }
+}

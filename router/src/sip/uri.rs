@@ -1,0 +1,237 @@
+//! SIP, SIPS and tel URIs (RFC 3261 19.1, 25.1; RFC 3966).
+
+use super::host::{self, HostPort};
+use super::params::{self, Param};
+use super::scan::{self, NOT_IN_URI};
+use super::span::Span;
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// `sip:`
+    Sip,
+    /// `sips:`
+    Sips,
+    /// `tel:`
+    Tel,
+    /// Any other: no more than its name is read.
+    Other,
+}
+
+/// A URI, as far as routing needs it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Uri {
+    /// All of it.
+    pub span: Span,
+    /// Its scheme.
+    pub scheme: Scheme,
+    /// `userinfo` without the `@`; of a tel URI its number. Empty where there is none.
+    pub user: Span,
+    /// Host and port. Of tel and other schemes there is none.
+    pub host_port: Option<HostPort>,
+    /// Whether `;lr` is there, whatever its value.
+    pub lr: bool,
+    /// Whether `;r2=on` is there (RFC 5658 leaves the mark to the implementation; this one is Kamailio's and OpenSIPS's).
+    pub r2: bool,
+    /// `;transport=`
+    pub transport: Option<Param>,
+    /// `;maddr=`
+    pub maddr: Option<Param>,
+    /// Our own route seal, `;seal=`.
+    pub seal: Option<Param>,
+    /// `?name=value` header fields, from the `?`. Empty where there are none.
+    pub headers: Span,
+}
+
+/// Reads the URI that is all of `start..end`. `None` where it is not by the grammar.
+///
+/// URIs of other schemes than sip and sips are taken as they are, as long as they hold no octet that no URI may.
+#[inline]
+#[must_use]
+pub fn read(bytes: &[u8], start: usize, end: usize) -> Option<Uri> {
+    let text = bytes.get(start..end)?;
+    let (scheme, scheme_len) = read_scheme(text)?;
+    let mut uri = Uri {
+        span: Span::new(start, end),
+        scheme,
+        user: Span::empty_at(start),
+        host_port: None,
+        lr: false,
+        r2: false,
+        transport: None,
+        maddr: None,
+        seal: None,
+        headers: Span::empty_at(end),
+    };
+    let at = start + scheme_len;
+    match scheme {
+        Scheme::Sip | Scheme::Sips => read_sip(&mut uri, bytes, at, end)?,
+        Scheme::Tel | Scheme::Other => {
+            if at == end || scan::find(bytes, at, end, NOT_IN_URI) != end {
+                return None;
+            }
+            if scheme == Scheme::Tel {
+                let number_end = at + memchr::memchr(b';', &bytes[at..end]).unwrap_or(end - at);
+                uri.user = Span::new(at, number_end);
+            }
+        }
+    }
+    Some(uri)
+}
+
+/// The scheme, and its length with the colon.
+#[inline]
+fn read_scheme(text: &[u8]) -> Option<(Scheme, usize)> {
+    let word = scan::word(text, 0) | scan::LOWER;
+    if word as u32 == u32::from_le_bytes(*b"sip:") {
+        return Some((Scheme::Sip, 4));
+    }
+    if word & 0xff_ffff_ffff == u64::from_le_bytes(*b"sips:\0\0\0") {
+        return Some((Scheme::Sips, 5));
+    }
+    if word as u32 == u32::from_le_bytes(*b"tel:") {
+        return Some((Scheme::Tel, 4));
+    }
+    let colon = memchr::memchr(b':', text)?;
+    let name = &text[..colon];
+    let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    (name.first()?.is_ascii_alphabetic() && name.iter().all(legal))
+        .then_some((Scheme::Other, colon + 1))
+}
+
+#[inline]
+fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
+    // "@" stands nowhere else unescaped, so the first one ends the userinfo.
+    let mut host_at = at;
+    if let Some(user_len) = memchr::memchr(b'@', &bytes[at..end]) {
+        if user_len == 0 || scan::find(bytes, at, at + user_len, NOT_IN_URI) != at + user_len {
+            return None;
+        }
+        uri.user = Span::new(at, at + user_len);
+        host_at = at + user_len + 1;
+    }
+    let host_port = host::read_host_port(bytes, host_at, end, false)?;
+    uri.host_port = Some(host_port);
+    let mut i = host_port.end;
+    while i < end && bytes[i] == b';' {
+        i = read_param(uri, bytes, i, end)?;
+    }
+    if i < end && bytes[i] == b'?' {
+        if scan::find(bytes, i, end, NOT_IN_URI) != end {
+            return None;
+        }
+        uri.headers = Span::new(i, end);
+        i = end;
+    }
+    (i == end).then_some(())
+}
+
+/// Notes the parameter at `at` if routing has to do with it, and returns where it ends.
+#[inline]
+fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usize> {
+    // No white space and no quotes in a URI: a parameter that ends at one makes the whole malformed.
+    let param = params::read(bytes, at, end)?;
+    if param.name.start() != at + 1 {
+        return None;
+    }
+    match param.name.len() {
+        2 if param.is(bytes, b"lr") => uri.lr = true,
+        2 if param.is(bytes, b"r2") => uri.r2 = scan::is_ignoring_case(param.value.of(bytes), b"on"),
+        4 if param.is(bytes, b"seal") => uri.seal = Some(param),
+        5 if param.is(bytes, b"maddr") => uri.maddr = Some(param),
+        9 if param.is(bytes, b"transport") => uri.transport = Some(param),
+        _ => {}
+    }
+    Some(param.whole.end())
+}
+
+/// An address with its brackets and name taken off: the URI in `Route: "Name" <sip:...>;param`, or a bare one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NameAddr {
+    /// The URI's text.
+    pub uri: Span,
+    /// Where the parameters of the header field begin (the first `;`, or the end of the value).
+    pub params: usize,
+}
+
+/// Takes `name-addr / addr-spec` apart (RFC 3261 20, 25.1) in `start..end`, which is one value of a list.
+///
+/// Without brackets, everything from the first `;` on belongs to the header field and not to the URI (RFC 3261 20).
+/// A display name that is not by the grammar is let pass, as long as quotes and brackets close (RFC 4475 3.1.2.14, 3.1.2.15).
+#[inline]
+#[must_use]
+pub fn read_name_addr(bytes: &[u8], start: usize, end: usize) -> Option<NameAddr> {
+    let mut at = scan::skip(bytes, start, end, scan::LWS);
+    let mut i = at;
+    while i < end {
+        match bytes[i] {
+            b'"' => {
+                i = params::quoted_end(bytes, i, end)?;
+                at = i;
+            }
+            b'<' => {
+                let close = i + memchr::memchr(b'>', &bytes[i..end])?;
+                let (uri_start, uri_end) = scan::trim(bytes, i + 1, close);
+                let params = scan::skip(bytes, close + 1, end, scan::LWS);
+                return Some(NameAddr { uri: Span::new(uri_start, uri_end), params });
+            }
+            b';' => break,
+            _ => i += 1,
+        }
+    }
+    let (uri_start, uri_end) = scan::trim(bytes, at, i);
+    (uri_start < uri_end).then_some(NameAddr { uri: Span::new(uri_start, uri_end), params: i })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Option<Uri> {
+        read(text.as_bytes(), 0, text.len())
+    }
+
+    #[test]
+    fn parts_of_a_uri() {
+        let text = "sip:bob;x=1@Host.example:5070;LR;maddr=192.0.2.1;transport=udp;r2=ON?a=b";
+        let uri = parse(text).unwrap();
+        assert_eq!(uri.user.of(text.as_bytes()), b"bob;x=1");
+        assert_eq!(uri.host_port.unwrap().port, Some(5070));
+        assert!(uri.lr && uri.r2);
+        assert_eq!(uri.maddr.unwrap().value.of(text.as_bytes()), b"192.0.2.1");
+        assert_eq!(uri.headers.of(text.as_bytes()), b"?a=b");
+    }
+
+    #[test]
+    fn marks_have_many_spellings() {
+        for text in ["sip:a;lr", "sip:a;lr=on", "sip:a;lr=true", "sip:a;LR", "SIP:a;x;lR"] {
+            assert!(parse(text).unwrap().lr, "{text}");
+        }
+        assert!(!parse("sip:a;r2=off").unwrap().r2);
+        assert!(!parse("sip:lr@a;xlr").unwrap().lr);
+    }
+
+    #[test]
+    fn what_is_no_uri() {
+        for text in [
+            "", "sip:", "sip:@a", "sip:a b", "sip:a; lr", "sip:2001:db8::10", "sip:[::1", "<sip:a>", "a", "sip:a;",
+            "sip:a;;", "sip:a;x=", "sip:a>b", "1x:y", "x:", "sip:a:99999", "sip:a?b c",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn name_addrs() {
+        let take = |text: &'static str| {
+            read_name_addr(text.as_bytes(), 0, text.len())
+                .map(|n| (std::str::from_utf8(n.uri.of(text.as_bytes())).unwrap(), &text[n.params..]))
+        };
+        assert_eq!(take("\"a, <b>\" <sip:x;lr>;y"), Some(("sip:x;lr", ";y")));
+        assert_eq!(take("sip:x;tag=1"), Some(("sip:x", ";tag=1")));
+        assert_eq!(take("caller<sip:x>"), Some(("sip:x", "")));
+        assert_eq!(take("Bell, A < sip:x > ;tag"), Some(("sip:x", ";tag")));
+        assert_eq!(take("\"a <sip:x>"), None);
+        assert_eq!(take("<sip:x"), None);
+    }
+}
