@@ -1,0 +1,289 @@
+//! What only this cluster can have written: the keyed hashes behind the branch, the two seals and the To tag.
+//!
+//! All hang on two digests. *Call* is of the Call-ID. *Hop* is of Call and the values of one Via: sent-by and branch. From Hop follow the branch that
+//! we give a request (RFC 3261 16.11), the return seal in our Via and the tag of our replies; from Call follows the route seal in our Record-Route.
+//! Values, not bytes, go in: many user agents write a Via of a response anew, with other white space, case and order of parameters, and must still prove it.
+//!
+//! The hash is SipHash-1-3 with a key for each purpose, drawn from the one secret; 64 bits leave the node. Two nodes with one secret compute the same.
+
+use crate::edit::text::parse_hex;
+use crate::sip::scan::{self, LOWER};
+use crate::sip::via::Via;
+use core::fmt;
+use core::hash::Hasher as _;
+use core::net::IpAddr;
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+/// Length of a return seal: key id, listener id, hash.
+pub const RETURN_SEAL_BYTES: usize = 2 + 4 + 16;
+/// Length of a route seal: key id, position, hash.
+pub const ROUTE_SEAL_BYTES: usize = 2 + 1 + 16;
+/// Length of a To tag of ours: a letter and the hash.
+pub const TAG_BYTES: usize = 1 + 16;
+/// The letter that a To tag of ours begins with.
+pub const TAG_PREFIX: u8 = b's';
+
+/// Which value of a Record-Route pair a route seal stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Position {
+    /// The only one: ingress and egress are the same listener.
+    Single = b'0',
+    /// The upper one, of the egress listener.
+    Egress = b'1',
+    /// The lower one, of the ingress listener.
+    Ingress = b'2',
+}
+
+/// One secret of the cluster, under its id, with the keys drawn from it.
+#[derive(Clone)]
+pub struct Key {
+    /// Its id, which every seal names.
+    pub id: u8,
+    call: SipHasher13,
+    hop: SipHasher13,
+    branch: SipHasher13,
+    return_seal: SipHasher13,
+    route_seal: SipHasher13,
+    tag: SipHasher13,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key {{ id: {}, .. }}", self.id)
+    }
+}
+
+impl Key {
+    /// The key `id` with a secret of 16 bytes.
+    #[must_use]
+    pub fn new(id: u8, secret: &[u8; 16]) -> Self {
+        let draw = |purpose: &str| {
+            let mut hasher = SipHasher24::new_with_key(secret);
+            hasher.write(b"sluice ");
+            hasher.write(purpose.as_bytes());
+            let hash = hasher.finish128();
+            SipHasher13::new_with_keys(hash.h1, hash.h2)
+        };
+        Self {
+            id,
+            call: draw("call"),
+            hop: draw("hop"),
+            branch: draw("branch"),
+            return_seal: draw("return seal"),
+            route_seal: draw("route seal"),
+            tag: draw("to tag"),
+        }
+    }
+
+    /// The digest of a Call-ID, byte for byte (RFC 3261 20.8).
+    #[inline]
+    #[must_use]
+    pub fn call(&self, call_id: &[u8]) -> u64 {
+        self.call.hash(call_id)
+    }
+
+    /// The digest of a Via's sent-by and branch within a call.
+    #[inline]
+    #[must_use]
+    pub fn hop(&self, call: u64, bytes: &[u8], via: &Via) -> u64 {
+        let mut hasher = self.hop;
+        hasher.write_u64(call);
+        let host = via.sent_by.host;
+        match host.address {
+            Some(IpAddr::V4(address)) => hasher.write_u64(u64::from(address.to_bits()) | 1 << 32),
+            Some(IpAddr::V6(address)) => {
+                hasher.write_u64(address.to_bits() as u64);
+                hasher.write_u64((address.to_bits() >> 64) as u64);
+            }
+            None => write_lower(&mut hasher, host.span.of(bytes)),
+        }
+        write_lower(&mut hasher, via.branch.of(bytes));
+        // Lengths tell the pieces apart; a missing port and 5060 are one value.
+        let host_len = if host.address.is_some() { 0 } else { host.span.len() as u64 };
+        let port = u64::from(via.sent_by.port.unwrap_or(5060));
+        hasher.write_u64(port << 32 | host_len << 16 | via.branch.len() as u64);
+        hasher.finish()
+    }
+
+    /// The hash after the magic cookie of our branch, for a request whose topmost Via has the magic cookie.
+    #[inline]
+    #[must_use]
+    pub fn branch(&self, hop: u64, cseq_number: u32) -> u64 {
+        let mut hasher = self.branch;
+        hasher.write_u64(hop);
+        hasher.write_u64(u64::from(cseq_number));
+        hasher.finish()
+    }
+
+    /// The same for a request without it: over the longer list of RFC 3261 16.11.
+    ///
+    /// The To tag, which the RFC lists too, is left out: the ACK for a non-2xx has one where its INVITE had none, and the two must get the same branch.
+    #[must_use]
+    pub fn branch_without_cookie(
+        &self,
+        hop: u64,
+        cseq_number: u32,
+        from_tag: &[u8],
+        request_uri: &[u8],
+    ) -> u64 {
+        let mut hasher = self.branch;
+        hasher.write_u64(hop);
+        hasher.write_u64(u64::from(cseq_number) | (from_tag.len() as u64) << 32);
+        hasher.write(from_tag);
+        hasher.write(request_uri);
+        hasher.finish()
+    }
+
+    /// The hash of a return seal: the listener a request came in by, and the Via below ours as we send it on.
+    #[inline]
+    #[must_use]
+    pub fn return_seal(
+        &self,
+        hop: u64,
+        listener_id: u16,
+        received: Option<IpAddr>,
+        rport: Option<u16>,
+    ) -> u64 {
+        let mut hasher = self.return_seal;
+        hasher.write_u64(hop);
+        let rport = rport.map_or(0, |port| u64::from(port) | 1 << 16);
+        let (kind, address) = match received {
+            None => (0, 0),
+            Some(IpAddr::V4(address)) => (1, u128::from(address.to_bits())),
+            Some(IpAddr::V6(address)) => (2, address.to_bits()),
+        };
+        hasher.write_u64(rport | u64::from(listener_id) << 32 | kind << 48);
+        hasher.write_u64(address as u64);
+        if kind == 2 {
+            hasher.write_u64((address >> 64) as u64);
+        }
+        hasher.finish()
+    }
+
+    /// The hash of a route seal.
+    #[inline]
+    #[must_use]
+    pub fn route_seal(&self, call: u64, ingress_id: u16, egress_id: u16, position: Position) -> u64 {
+        let mut hasher = self.route_seal;
+        hasher.write_u64(call);
+        hasher.write_u64(u64::from(ingress_id) | u64::from(egress_id) << 16 | (position as u64) << 32);
+        hasher.finish()
+    }
+
+    /// The hash in the To tag of a reply of our own: over what the ACK for it repeats (RFC 3261 17.1.1.3).
+    #[inline]
+    #[must_use]
+    pub fn tag(&self, hop: u64, cseq_number: u32) -> u64 {
+        let mut hasher = self.tag;
+        hasher.write_u64(hop);
+        hasher.write_u64(u64::from(cseq_number));
+        hasher.finish()
+    }
+}
+
+/// Feeds a text eight bytes at a time, in lower case. Its length has to be fed too.
+#[inline]
+fn write_lower(hasher: &mut SipHasher13, text: &[u8]) {
+    let mut at = 0;
+    while at < text.len() {
+        hasher.write_u64(scan::word(text, at) | LOWER);
+        at += 8;
+    }
+}
+
+/// The live keys: the one that seals, and the one that it replaces or that will replace it.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Seals and proves.
+    pub current: Key,
+    /// Proves only.
+    pub other: Option<Key>,
+}
+
+impl Keys {
+    /// The key called `id`, if it is live.
+    #[inline]
+    #[must_use]
+    pub fn by_id(&self, id: u8) -> Option<&Key> {
+        if self.current.id == id {
+            return Some(&self.current);
+        }
+        self.other.as_ref().filter(|key| key.id == id)
+    }
+
+    /// All live keys.
+    pub fn all(&self) -> impl Iterator<Item = &Key> {
+        core::iter::once(&self.current).chain(&self.other)
+    }
+}
+
+/// A return seal, read: key id, listener id, hash.
+#[inline]
+#[must_use]
+pub fn read_return_seal(text: &[u8]) -> Option<(u8, u16, u64)> {
+    if text.len() != RETURN_SEAL_BYTES {
+        return None;
+    }
+    Some((parse_hex(&text[..2])? as u8, parse_hex(&text[2..6])? as u16, parse_hex(&text[6..])?))
+}
+
+/// A route seal, read: key id, position, hash.
+#[inline]
+#[must_use]
+pub fn read_route_seal(text: &[u8]) -> Option<(u8, Position, u64)> {
+    if text.len() != ROUTE_SEAL_BYTES {
+        return None;
+    }
+    let position = match text[2] {
+        b'0' => Position::Single,
+        b'1' => Position::Egress,
+        b'2' => Position::Ingress,
+        _ => return None,
+    };
+    Some((parse_hex(&text[..2])? as u8, position, parse_hex(&text[3..])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::via;
+
+    fn hop(text: &str) -> u64 {
+        let via = via::read(text.as_bytes(), 0, text.len()).unwrap();
+        Key::new(1, &[7; 16]).hop(5, text.as_bytes(), &via)
+    }
+
+    #[test]
+    fn hop_is_over_values() {
+        let plain = hop("SIP/2.0/UDP Pbx.example:5060;branch=z9hG4bKabc;rport");
+        for same in [
+            "SIP/2.0/UDP pbx.example;branch=z9hG4bKabc",
+            "sip / 2.0 / udp  PBX.EXAMPLE : 5060 ; rport=9 ; BRANCH = z9hg4bkABC ; received=192.0.2.1",
+        ] {
+            assert_eq!(hop(same), plain, "{same}");
+        }
+        for other in [
+            "SIP/2.0/UDP pbx.example:5061;branch=z9hG4bKabc",
+            "SIP/2.0/UDP pbx.example2;branch=z9hG4bKabc",
+            "SIP/2.0/UDP pbx.example;branch=z9hG4bKabcd",
+            "SIP/2.0/UDP pbx.example",
+        ] {
+            assert_ne!(hop(other), plain, "{other}");
+        }
+        let v6 = hop("SIP/2.0/UDP [2001:db8::1];branch=z9hG4bKabc");
+        assert_eq!(v6, hop("SIP/2.0/UDP [2001:0DB8:0:0::1];branch=z9hG4bKabc"));
+    }
+
+    #[test]
+    fn purposes_and_secrets_differ() {
+        let (a, b) = (Key::new(1, &[7; 16]), Key::new(1, &[8; 16]));
+        assert_ne!(a.branch(1, 1), b.branch(1, 1));
+        assert_ne!(a.branch(1, 1), a.tag(1, 1));
+        assert_ne!(a.return_seal(1, 1, None, None), a.return_seal(1, 2, None, None));
+        assert_ne!(a.return_seal(1, 1, None, Some(0)), a.return_seal(1, 1, None, None));
+        assert_ne!(a.route_seal(1, 1, 2, Position::Egress), a.route_seal(1, 2, 1, Position::Egress));
+        assert_ne!(a.route_seal(1, 1, 1, Position::Single), a.route_seal(1, 1, 1, Position::Egress));
+    }
+}
