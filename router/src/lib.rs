@@ -1,5 +1,22 @@
 //! sluice: a stateless SIP router.
-#![forbid(unsafe_op_in_unsafe_fn)]
+//!
+//! A datagram comes in by [`io`], and [`forward`] takes it through the one direction that everything here has:
+//!
+//! ```text
+//! io -> sip -> proxy -> edit -> io          one frame, in place
+//! ```
+//!
+//! [`sip`] reads the message once into spans. [`proxy`] decides, as a pure function of the message and an immutable snapshot. [`edit`] moves the few
+//! bytes that must change. [`stats`] counts what became of every datagram. Nothing of this allocates, locks, logs, blocks, resolves a name or panics, and no
+//! message leaves a trace that another one could meet: the same request in gives the same bytes out, on every worker and every node that shares the key.
+//!
+//! Read [`forward`] first.
 
+#![deny(unsafe_code)]
+
+pub mod edit;
+pub mod forward;
+pub mod io;
+pub mod proxy;
 pub mod sip;
 pub mod stats;

@@ -348,20 +348,16 @@ impl Totals {
     #[must_use]
     pub fn balance(&self) -> bool {
         let (absorbed, replied, dropped) = self.sums();
-        let forwarded =
-            self.counter(Counter::ForwardedRequests) + self.counter(Counter::ForwardedResponses);
+        let forwarded = self.counter(Counter::ForwardedRequests) + self.counter(Counter::ForwardedResponses);
         self.counter(Counter::Received) == forwarded + absorbed + replied + dropped
     }
 
     /// Every counter by name: plain ones always, reasons as `dropped{reason}`, zeros included.
     pub fn lines(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = Counter::ALL.iter().map(|c| (c.name().to_owned(), self.counter(*c)));
-        let absorbed =
-            Absorbed::ALL.iter().map(|a| (format!("absorbed{{{}}}", a.name()), self.absorbed(*a)));
-        let replied =
-            Reason::ALL.iter().map(|r| (format!("replied{{{}}}", r.name()), self.replied(*r)));
-        let dropped =
-            Reason::ALL.iter().map(|r| (format!("dropped{{{}}}", r.name()), self.dropped(*r)));
+        let absorbed = Absorbed::ALL.iter().map(|a| (format!("absorbed{{{}}}", a.name()), self.absorbed(*a)));
+        let replied = Reason::ALL.iter().map(|r| (format!("replied{{{}}}", r.name()), self.replied(*r)));
+        let dropped = Reason::ALL.iter().map(|r| (format!("dropped{{{}}}", r.name()), self.dropped(*r)));
         plain.chain(absorbed).chain(replied).chain(dropped)
     }
 }

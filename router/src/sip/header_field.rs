@@ -63,9 +63,7 @@ pub fn name(bytes: &[u8], at: usize, len: usize) -> Name {
     const PROXY_RE: u64 = key(b"proxy-re");
 
     let word = (scan::word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * len.clamp(1, 8)));
-    let rest_is = |rest: &[u8]| {
-        scan::is_ignoring_case(bytes.get(at + 8..at + len).unwrap_or_default(), rest)
-    };
+    let rest_is = |rest: &[u8]| scan::is_ignoring_case(bytes.get(at + 8..at + len).unwrap_or_default(), rest);
     match word {
         VIA | V if len < 8 => Name::Via,
         FROM | F if len < 8 => Name::From,
@@ -161,7 +159,8 @@ mod tests {
                 assert_eq!(of(&text), Name::Other, "{text}");
             }
         }
-        for text in ["Record-Route", "Content-Type", "Max-Forward", "Proxy-Requires", "Contact", "c", "Toto"] {
+        for text in ["Record-Route", "Content-Type", "Max-Forward", "Proxy-Requires", "Contact", "c", "Toto"]
+        {
             assert_eq!(of(text), Name::Other, "{text}");
         }
     }
@@ -171,7 +170,9 @@ mod tests {
         let read = |text: &str| read_cseq(text.as_bytes(), Span::new(0, text.len())).map(|c| c.number);
         assert_eq!(read("0009\r\n  INVITE"), Some(9));
         assert_eq!(read("4294967295 BYE"), Some(u32::MAX));
-        for bad in ["4294967296 BYE", "36893488147419103232 REGISTER", "1", "1BYE", "x BYE", "1 BYE x", "-1 BYE", ""] {
+        for bad in
+            ["4294967296 BYE", "36893488147419103232 REGISTER", "1", "1BYE", "x BYE", "1 BYE x", "-1 BYE", ""]
+        {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

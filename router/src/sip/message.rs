@@ -294,9 +294,7 @@ impl Message {
     #[inline]
     fn check_request(&mut self, bytes: &[u8], method: Method, method_span: Span) {
         let cseq_method = self.cseq.method;
-        if !cseq_method.is_empty()
-            && !header_field::same_method(bytes, method, method_span, cseq_method)
-        {
+        if !cseq_method.is_empty() && !header_field::same_method(bytes, method, method_span, cseq_method) {
             self.fault(Reason::CSeqMethod);
         }
         if let Some(from) = self.field(Name::From).map(|f| f.value) {

@@ -4,9 +4,7 @@
 //! (`bench`, the `scan` rows). SSE2 belongs to every x86-64, so nothing is detected at run time.
 
 use super::scan::word;
-use core::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8,
-};
+use core::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
 
 /// Bitmaps of CR and LF in 64 bytes; bit 0 is the first byte.
 #[inline]

@@ -95,8 +95,7 @@ fn read_scheme(text: &[u8]) -> Option<(Scheme, usize)> {
     let colon = memchr::memchr(b':', text)?;
     let name = &text[..colon];
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
-    (name.first()?.is_ascii_alphabetic() && name.iter().all(legal))
-        .then_some((Scheme::Other, colon + 1))
+    (name.first()?.is_ascii_alphabetic() && name.iter().all(legal)).then_some((Scheme::Other, colon + 1))
 }
 
 #[inline]
@@ -214,8 +213,23 @@ mod tests {
     #[test]
     fn what_is_no_uri() {
         for text in [
-            "", "sip:", "sip:@a", "sip:a b", "sip:a; lr", "sip:2001:db8::10", "sip:[::1", "<sip:a>", "a", "sip:a;",
-            "sip:a;;", "sip:a;x=", "sip:a>b", "1x:y", "x:", "sip:a:99999", "sip:a?b c",
+            "",
+            "sip:",
+            "sip:@a",
+            "sip:a b",
+            "sip:a; lr",
+            "sip:2001:db8::10",
+            "sip:[::1",
+            "<sip:a>",
+            "a",
+            "sip:a;",
+            "sip:a;;",
+            "sip:a;x=",
+            "sip:a>b",
+            "1x:y",
+            "x:",
+            "sip:a:99999",
+            "sip:a?b c",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -1,0 +1,191 @@
+//! The spine: a datagram in, a verdict out.
+//!
+//! Everything that happens to a message happens here, in this order: it is told from noise, read ([`crate::sip`]), decided on ([`crate::proxy`]),
+//! edited in its frame ([`crate::edit`]) and counted ([`crate::stats`]). Nothing else is remembered between two messages than the rate of our own replies.
+
+#![forbid(unsafe_code)]
+
+use crate::edit::Edits;
+use crate::io::{Datagram, Flow, Verdict};
+use crate::proxy::decision::{Decision, Refusal, Witness};
+use crate::proxy::reply_rate::ReplyLimiter;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::{Incoming, reply, request, response};
+use crate::sip::Message;
+use crate::sip::start_line::StartLine;
+use crate::stats::{Absorbed, Counter, Reason, Stats};
+
+/// One worker's forwarding: its scratch memory, taken once.
+#[derive(Debug, Default)]
+pub struct Forwarder {
+    message: Message,
+    edits: Edits,
+    replies: ReplyLimiter,
+}
+
+impl Forwarder {
+    /// With empty scratch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Decides on a datagram, edits it in place, counts it, and says what the I/O layer is to do with it.
+    ///
+    /// `now_us` is a monotonic time in microseconds; only the rate of our own replies hangs on it.
+    #[inline]
+    pub fn forward(
+        &mut self,
+        snapshot: &Snapshot,
+        stats: &Stats,
+        now_us: u64,
+        datagram: &mut Datagram<'_>,
+    ) -> Verdict {
+        stats.add(Counter::Received, 1);
+        stats.add(Counter::ReceivedBytes, datagram.payload().len() as u64);
+        let flow = datagram.flow;
+        match self.decide(snapshot, &flow, datagram.payload(), &mut ()) {
+            Decision::Forward { egress, to } => {
+                let is_request = matches!(self.message.start_line(), Some(StartLine::Request { .. }));
+                datagram.truncate(self.message.end);
+                if self.edits.apply(datagram).is_err() {
+                    return self.too_large(snapshot, stats, now_us, datagram);
+                }
+                stats.add(
+                    if is_request { Counter::ForwardedRequests } else { Counter::ForwardedResponses },
+                    1,
+                );
+                Verdict::Transmit { egress, to }
+            }
+            Decision::Reply { reason, to } => self.reply(snapshot, stats, now_us, datagram, reason, to),
+            Decision::Absorb(why) => {
+                stats.absorbed(why);
+                Verdict::Release
+            }
+            Decision::Drop(reason) => {
+                stats.dropped(reason);
+                Verdict::Release
+            }
+        }
+    }
+
+    /// What is to become of `payload`, without doing it; the edits that go with the decision are in [`Self::edits`].
+    #[inline]
+    pub fn decide<W: Witness>(
+        &mut self,
+        snapshot: &Snapshot,
+        flow: &Flow,
+        payload: &[u8],
+        witness: &mut W,
+    ) -> Decision {
+        self.edits.clear();
+        if let Some(decision) = noise(payload) {
+            return decision;
+        }
+        let fault = self.message.read(payload).err();
+        let incoming = Incoming { snapshot, flow, bytes: payload, message: &self.message };
+        match (self.message.start_line(), fault) {
+            (None, fault) => Decision::Drop(fault.unwrap_or(Reason::NotSip)),
+            (Some(StartLine::Response { .. }), Some(reason)) => Decision::Drop(reason),
+            (Some(StartLine::Response { .. }), None) => response::decide(incoming, &mut self.edits, witness),
+            (Some(StartLine::Request { .. }), Some(reason)) => {
+                refuse(&incoming, Refusal::Reply(reason), &mut self.edits)
+            }
+            (Some(StartLine::Request { method, method_span, uri }), None) => {
+                match request::decide(incoming, (method, method_span, uri), &mut self.edits, witness) {
+                    Ok((egress, to)) => Decision::Forward { egress, to },
+                    Err(refusal) => refuse(&incoming, refusal, &mut self.edits),
+                }
+            }
+        }
+    }
+
+    /// The edits of the last decision.
+    #[must_use]
+    pub fn edits(&self) -> &Edits {
+        &self.edits
+    }
+
+    /// The message of the last decision. Its spans are of the bytes as they were before the edits.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    #[cold]
+    fn reply(
+        &mut self,
+        snapshot: &Snapshot,
+        stats: &Stats,
+        now_us: u64,
+        datagram: &mut Datagram<'_>,
+        reason: Reason,
+        to: core::net::SocketAddr,
+    ) -> Verdict {
+        let source = datagram.flow.source.ip();
+        let ingress = datagram.flow.listener;
+        let trusted = snapshot.listener(ingress).is_some_and(|l| snapshot.trusts(l, source));
+        if !trusted && !self.replies.allows(snapshot.reply_rate, source, now_us) {
+            stats.dropped(Reason::ReplyRateLimited);
+            return Verdict::Release;
+        }
+        if self.edits.apply(datagram).is_err() {
+            stats.dropped(Reason::TooLarge);
+            return Verdict::Release;
+        }
+        stats.replied(reason);
+        Verdict::Transmit { egress: ingress, to }
+    }
+
+    /// The edited request fits nowhere: 513, which is shorter. A response that does not fit is dropped.
+    #[cold]
+    fn too_large(
+        &mut self,
+        snapshot: &Snapshot,
+        stats: &Stats,
+        now_us: u64,
+        datagram: &mut Datagram<'_>,
+    ) -> Verdict {
+        let flow = datagram.flow;
+        let incoming = Incoming { snapshot, flow: &flow, bytes: datagram.payload(), message: &self.message };
+        match refuse(&incoming, Refusal::Reply(Reason::TooLarge), &mut self.edits) {
+            Decision::Reply { reason, to } => self.reply(snapshot, stats, now_us, datagram, reason, to),
+            _ => {
+                stats.dropped(Reason::TooLarge);
+                Verdict::Release
+            }
+        }
+    }
+}
+
+/// What a datagram is before it is parsed: keep-alives are absorbed, STUN and other noise dropped.
+#[inline]
+fn noise(payload: &[u8]) -> Option<Decision> {
+    // A SIP start-line begins with a token, hence above all of these.
+    let first = *payload.first().unwrap_or(&0);
+    if payload.len() > 4 && first > b'\r' {
+        return None;
+    }
+    if payload.len() <= 4 || payload.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Some(Decision::Absorb(Absorbed::KeepAlive));
+    }
+    // RFC 8489 5: two zero bits, a type, a length, the magic cookie.
+    let is_stun = first <= 3 && payload.len() >= 20 && payload[4..8] == [0x21, 0x12, 0xa4, 0x42];
+    Some(Decision::Drop(if is_stun { Reason::Stun } else { Reason::NotSip }))
+}
+
+/// Turns a refusal into a reply, or, where that cannot be sent, into a drop for the same reason.
+#[cold]
+fn refuse(incoming: &Incoming<'_>, refusal: Refusal<'_>, edits: &mut Edits) -> Decision {
+    let (reason, rule) = match refusal {
+        Refusal::Absorb(why) => return Decision::Absorb(why),
+        Refusal::Reply(reason) => (reason, None),
+        Refusal::Rule(reason, rule) => (reason, Some(rule)),
+    };
+    let Incoming { snapshot, flow, .. } = *incoming;
+    let trusted = snapshot.listener(flow.listener).is_some_and(|l| snapshot.trusts(l, flow.source.ip()));
+    match reply::compose(incoming, trusted, reason, rule, edits) {
+        Ok(to) => Decision::Reply { reason, to },
+        Err(reason) => Decision::Drop(reason),
+    }
+}

@@ -1,0 +1,64 @@
+//! The loop mark: a hash of all that a routing decision reads, carried in our Via (RFC 3261 16.6 step 8, RFC 5393).
+//!
+//! A request that comes back with its mark unchanged would be routed the same way again: a loop. One that comes back with other inputs is a spiral and goes on.
+//! The hash needs no key. Who forges a mark can only stop requests of its own. It does need the Call digest, so that marks of two calls never meet.
+
+use crate::io::Flow;
+use crate::sip::header_field::Name;
+use crate::sip::message::Message;
+use crate::sip::via;
+use core::net::IpAddr;
+use rapidhash::v3::rapidhash_v3;
+
+/// The mark of a request with this Call digest. Its inputs are what routing reads: the Request-URI, all Route values,
+/// the listener and the source address, which rules match on, and the Call-ID.
+#[inline]
+#[must_use]
+pub fn of(call: u64, request_uri: &[u8], message: &Message, bytes: &[u8], flow: &Flow) -> u64 {
+    let mut routes = 0u64;
+    let mut index = message.first(Name::Route);
+    while let Some(i) = index {
+        routes = routes.rotate_left(17) ^ rapidhash_v3(message.fields()[i].value.of(bytes));
+        index = message.next(Name::Route, i + 1);
+    }
+    let source = match flow.source.ip() {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let mut all = [0u8; 48];
+    let words = [
+        call,
+        rapidhash_v3(request_uri),
+        routes,
+        u64::from(flow.listener.0),
+        source as u64,
+        (source >> 64) as u64,
+    ];
+    for (place, word) in all.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    rapidhash_v3(&all)
+}
+
+/// Whether any Via below the topmost carries `mark`, which is given in hexadecimal.
+///
+/// A Via that does not parse cannot be ours, and ends the search in its header field.
+#[must_use]
+pub fn is_below(mark: &[u8; 16], message: &Message, bytes: &[u8], first_next: Option<usize>) -> bool {
+    let Some(first) = message.first(Name::Via) else { return false };
+    let mut index = Some(first);
+    let mut at = first_next;
+    while let Some(i) = index {
+        let end = message.fields()[i].value.end();
+        while let Some(start) = at {
+            let Some(via) = via::read(bytes, start, end) else { break };
+            if via.mark.of(bytes) == mark {
+                return true;
+            }
+            at = via.next;
+        }
+        index = message.next(Name::Via, i + 1);
+        at = index.map(|i| message.fields()[i].value.start());
+    }
+    false
+}

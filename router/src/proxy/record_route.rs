@@ -1,0 +1,59 @@
+//! Our Record-Route: single, or a pair where a request changes listeners (RFC 3261 16.6 step 4, RFC 5658), and its seal.
+
+use super::decision::Proof;
+use super::seal::{Key, Keys, Position, read_route_seal};
+use super::snapshot::Listener;
+use crate::edit::Text;
+use crate::sip::uri::Uri;
+
+/// Writes the Record-Route of a request, each value with its CRLF: one where it leaves by the listener it came in by, else two, the egress's on top.
+///
+/// Both lines stand above any other Record-Route because they are put in above everything.
+pub fn put_record_route(text: &mut Text, key: Option<(&Key, u64)>, ingress: &Listener, egress: &Listener) {
+    let mut put = |listener: &Listener, pair: &[u8], position| {
+        text.put(&listener.record_route_head);
+        text.put(pair);
+        if let Some((key, call)) = key {
+            text.put(b";seal=");
+            text.put_hex_digits(u64::from(key.id), 2);
+            text.put(&[position as u8]);
+            text.put_hex(key.route_seal(call, ingress.id, egress.id, position));
+        }
+        text.put(b">\r\n");
+    };
+    if ingress.id == egress.id {
+        put(egress, b"", Position::Single);
+    } else {
+        put(egress, b";r2=on", Position::Egress);
+        put(ingress, b";r2=on", Position::Ingress);
+    }
+}
+
+/// Whether the seal in `uri` proves that this cluster wrote it into a Record-Route of this call.
+///
+/// `this` is the listener that the URI names, `partner` the one that the other value of the pair names, if there is one.
+#[inline]
+#[must_use]
+pub fn prove(
+    keys: &Keys,
+    call_id: &[u8],
+    call: u64,
+    bytes: &[u8],
+    uri: &Uri,
+    this: &Listener,
+    partner: Option<&Listener>,
+) -> Proof {
+    let Some(seal) = uri.seal.and_then(|param| read_route_seal(param.value.of(bytes))) else {
+        return Proof::Absent;
+    };
+    let (key_id, position, hash) = seal;
+    let Some(key) = keys.by_id(key_id) else { return Proof::Wrong };
+    let (ingress, egress) = match (position, partner) {
+        (Position::Single, _) => (this, this),
+        (Position::Egress, Some(partner)) => (partner, this),
+        (Position::Ingress, Some(partner)) => (this, partner),
+        (Position::Egress | Position::Ingress, None) => return Proof::Wrong,
+    };
+    let call = if key.id == keys.current.id { call } else { key.call(call_id) };
+    if key.route_seal(call, ingress.id, egress.id, position) == hash { Proof::Proven } else { Proof::Wrong }
+}

@@ -1,0 +1,525 @@
+//! What becomes of a request (RFC 3261 16.3 to 16.6, 16.11).
+//!
+//! [`decide`] is the order of steps; each step is a method below it, in that order. A step either goes on or refuses with the reason that the reply names.
+
+use super::Incoming;
+use super::branch::{self, Stamp};
+use super::decision::{Proof, Refusal, Step, Witness};
+use super::identity::{Owner, default_port};
+use super::loop_mark;
+use super::record_route::{self, put_record_route};
+use super::reply;
+use super::rules::{Action, Subject};
+use super::snapshot::{Listener, is_usable};
+use crate::edit::{Edits, Text, text};
+use crate::io::ListenerIndex;
+use crate::sip::Message;
+use crate::sip::header_field::Name;
+use crate::sip::host::{self, HostPort};
+use crate::sip::route_set::{RouteSet, RouteValue};
+use crate::sip::scan;
+use crate::sip::span::Span;
+use crate::sip::start_line::Method;
+use crate::sip::uri::{self, Scheme, Uri};
+use crate::sip::via::{self, Via};
+use crate::stats::{Absorbed, Reason};
+use core::net::SocketAddr;
+
+/// Where a request goes, and the listener it leaves by.
+pub type Forwarded = (ListenerIndex, SocketAddr);
+
+/// Decides, and writes the edits of a forwarded request.
+///
+/// `method` and `request_uri` are of the start-line; the message has no fault.
+///
+/// # Errors
+/// Why it is not forwarded.
+#[inline]
+pub fn decide<'a, W: Witness>(
+    incoming: Incoming<'a>,
+    (method, method_span, request_uri): (Method, Span, Span),
+    edits: &mut Edits,
+    witness: &mut W,
+) -> Result<Forwarded, Refusal<'a>> {
+    let via = topmost_via(&incoming)?;
+    if method == Method::Ack && reply::is_ack_of_own(&incoming, &via) {
+        return Err(Refusal::Absorb(Absorbed::AckOfOwnReply));
+    }
+    let mut request = Request::new(incoming, method, method_span, request_uri, via, edits, witness)?;
+    let mark = request.check()?;
+    request.undo_strict_routing()?;
+    request.pop()?;
+    request.strip_maddr()?;
+    request.police()?;
+    let (to, wanted_egress) = request.target()?;
+    let egress = request.egress(wanted_egress, to)?;
+    request.write(egress, mark);
+    Ok((egress, to))
+}
+
+#[inline]
+fn topmost_via(incoming: &Incoming<'_>) -> Result<Via, Reason> {
+    let field = incoming.message.field(Name::Via).ok_or(Reason::MissingVia)?;
+    let via = via::read(incoming.bytes, field.value.start(), field.value.end());
+    via.filter(|via| via.proper).ok_or(Reason::BadVia)
+}
+
+/// A request on its way through the steps.
+struct Request<'a, 'e, W> {
+    incoming: Incoming<'a>,
+    ingress: &'a Listener,
+    edits: &'e mut Edits,
+    witness: &'e mut W,
+    method: Method,
+    method_span: Span,
+    via: Via,
+    call: u64,
+    trusted: bool,
+    /// The Request-URI as it was received.
+    received_uri: Span,
+    /// The Request-URI as it will be: another place in the message after strict routing was undone.
+    uri: Uri,
+    /// What is left out of it: the port, `maddr` and `transport` that named us. In order; empty where nothing is.
+    left_out: [Span; 3],
+    /// The listener that the second value of a pair named.
+    pair_egress: Option<ListenerIndex>,
+    /// Whether it came in through a Route that this cluster wrote for this call.
+    proven: bool,
+    /// The topmost Route value that is left.
+    route: Option<RouteValue>,
+    /// Which Route values go.
+    popping: Popping,
+}
+
+impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
+    #[inline]
+    fn new(
+        incoming: Incoming<'a>,
+        method: Method,
+        method_span: Span,
+        request_uri: Span,
+        via: Via,
+        edits: &'e mut Edits,
+        witness: &'e mut W,
+    ) -> Result<Self, Reason> {
+        let Incoming { snapshot, flow, bytes, message } = incoming;
+        let ingress = snapshot.listener(flow.listener).ok_or(Reason::NoListener)?;
+        let uri = uri::read(bytes, request_uri.start(), request_uri.end())
+            .filter(|uri| uri.headers.is_empty()) // 19.1.1: no header fields in a Request-URI
+            .ok_or(Reason::BadRequestUri)?;
+        let trusted = snapshot.trusts(ingress, flow.source.ip());
+        witness.step(Step::Source { trusted });
+        Ok(Self {
+            ingress,
+            edits,
+            witness,
+            method,
+            method_span,
+            via,
+            call: snapshot.keys.current.call(message.value(Name::CallId, bytes)),
+            trusted,
+            received_uri: request_uri,
+            uri,
+            left_out: [Span::default(); 3],
+            pair_egress: None,
+            proven: false,
+            route: None,
+            popping: Popping::default(),
+            incoming,
+        })
+    }
+
+    /// 16.3: Max-Forwards, loops, Proxy-Require. Returns the loop mark.
+    #[inline]
+    fn check(&self) -> Result<[u8; 16], Reason> {
+        let Incoming { flow, bytes, message, .. } = self.incoming;
+        if message.max_forwards == Some(0) {
+            return Err(Reason::MaxForwardsZero);
+        }
+        let mark = loop_mark::of(self.call, self.received_uri.of(bytes), message, bytes, flow);
+        let mark = text::hex(mark);
+        let more = self.via.next.is_some()
+            || message.first(Name::Via).and_then(|first| message.next(Name::Via, first + 1)).is_some();
+        if self.via.mark.of(bytes) == mark
+            || (more && loop_mark::is_below(&mark, message, bytes, self.via.next))
+        {
+            return Err(Reason::Loop);
+        }
+        // 20.29 by way of 8.2.2.3: in CANCEL and ACK it is ignored.
+        let asks = message.first(Name::ProxyRequire).is_some();
+        if asks && !matches!(self.method, Method::Cancel | Method::Ack) {
+            return Err(Reason::ProxyRequire);
+        }
+        Ok(mark)
+    }
+
+    /// 16.4: a strict router before us put the URI of our Record-Route into the Request-URI; the last Route value is what belongs there.
+    ///
+    /// Only a URI that carries our seal is taken for that; with seals off, one that looks as ours do. A Contact that shares our address is neither.
+    #[inline]
+    fn undo_strict_routing(&mut self) -> Result<(), Reason> {
+        if !self.uri.lr || !self.uri.user.is_empty() || self.incoming.message.first(Name::Route).is_none() {
+            return Ok(());
+        }
+        let Some(Owner::Listener(this)) = self.owner(&self.uri) else { return Ok(()) };
+        let (mut before, mut last, mut first) = (None, None, None);
+        let mut values = RouteSet::new(self.incoming.message, self.incoming.bytes);
+        while let Some(value) = values.next_value().map_err(|_| Reason::BadRoute)? {
+            first = first.or(Some(value));
+            (before, last) = (last, Some(value));
+        }
+        let Some(last) = last else { return Ok(()) };
+        let partner = first.filter(|value| self.uri.r2 && value.uri.r2 && before.is_some());
+        let partner = partner.and_then(|value| self.owner(&value.uri));
+        let proof = self.prove(&self.uri, this, partner);
+        if self.incoming.snapshot.seal_routes && proof != Proof::Proven {
+            return Ok(());
+        }
+        self.proven = true;
+        if self.uri.r2
+            && let Some(Owner::Listener(partner)) = partner
+        {
+            self.pair_egress = Some(partner);
+        }
+        self.uri = last.uri;
+        self.popping.undone = Some((last, before));
+        self.witness.step(Step::StrictRouteUndone { uri: last.uri.span });
+        Ok(())
+    }
+
+    /// 16.4: removes Route values while the topmost is ours, so both of a pair.
+    #[inline]
+    fn pop(&mut self) -> Result<(), Reason> {
+        let mut values = RouteSet::new(self.incoming.message, self.incoming.bytes);
+        // A value with r2=on whose partner may come next.
+        let mut waiting: Option<(RouteValue, ListenerIndex)> = None;
+        loop {
+            let value = values.next_value().map_err(|_| Reason::BadRoute)?;
+            let value = value.filter(|value| !self.popping.is_undone(value));
+            let owner = value.and_then(|value| self.owner(&value.uri));
+            let (Some(value), Some(owner)) = (value, owner) else {
+                self.route = value;
+                break;
+            };
+            self.popping.pop(&value, self.incoming.message, self.edits);
+            let second = waiting.take().filter(|_| value.uri.r2);
+            let proof = match (owner, second) {
+                (Owner::Listener(this), Some((first, first_listener))) => {
+                    self.pair_egress = Some(this);
+                    self.prove(&first.uri, first_listener, Some(Owner::Listener(this)))
+                }
+                (Owner::Listener(this), None) if value.uri.r2 => {
+                    waiting = Some((value, this));
+                    Proof::NotAsked
+                }
+                (Owner::Listener(this), None) => self.prove(&value.uri, this, None),
+                (Owner::Domain, _) => Proof::Absent,
+            };
+            let unsealed = !self.incoming.snapshot.seal_routes;
+            self.proven |= proof == Proof::Proven || unsealed;
+            let (second, r2) = (second.is_some(), value.uri.r2);
+            self.witness.step(Step::Popped { value: value.span, r2, second, proof });
+        }
+        Ok(())
+    }
+
+    /// Whether the seal of one of our URIs proves. A trusted source is not asked, unless the answer decides what the URI is.
+    #[inline]
+    fn prove(&self, uri: &Uri, this: ListenerIndex, partner: Option<Owner>) -> Proof {
+        let Incoming { snapshot, bytes, message, .. } = self.incoming;
+        if self.trusted && uri.span != self.uri.span {
+            return Proof::NotAsked;
+        }
+        let partner = match partner {
+            Some(Owner::Listener(partner)) => snapshot.listener(partner),
+            Some(Owner::Domain) | None => None,
+        };
+        let Some(this) = snapshot.listener(this) else { return Proof::Wrong };
+        let call_id = message.value(Name::CallId, bytes);
+        record_route::prove(&snapshot.keys, call_id, self.call, bytes, uri, this, partner)
+    }
+
+    /// 16.4, last paragraph: a `maddr` of ours goes, with the port and transport that belonged to it.
+    #[inline]
+    fn strip_maddr(&mut self) -> Result<(), Reason> {
+        let (Some(maddr), Some(host_port)) = (self.uri.maddr, self.uri.host_port) else { return Ok(()) };
+        let Incoming { snapshot, bytes, .. } = self.incoming;
+        let value = maddr.value;
+        let read = host::read_host_port(bytes, value.start(), value.end(), false);
+        let Some(mut ours) = read.filter(|read| read.end == value.end()) else { return Ok(()) };
+        ours.port = host_port.port;
+        if snapshot.identity.owner(bytes, &ours, self.uri.scheme == Scheme::Sips).is_none() {
+            return Ok(());
+        }
+        self.witness.step(Step::MaddrStripped);
+        let transport = self.uri.transport.map_or(Span::default(), |transport| transport.whole);
+        self.left_out = [Span::new(host_port.host.span.end(), host_port.end), maddr.whole, transport];
+        self.left_out.sort_unstable_by_key(|span| span.start);
+        self.uri.host_port = Some(HostPort { port: None, ..host_port });
+        (self.uri.maddr, self.uri.transport) = (None, None);
+        Ok(())
+    }
+
+    /// Who may route through us: what keeps a stateless router from being an open relay.
+    #[inline]
+    fn police(&self) -> Result<(), Reason> {
+        if self.trusted {
+            return Ok(());
+        }
+        if reply::maddr_points_elsewhere(&self.via, self.incoming.bytes, self.incoming.flow.source.ip()) {
+            return Err(Reason::MaddrForbidden);
+        }
+        if self.route.is_some() && !self.is_proven_dialog() {
+            return Err(Reason::RouteForbidden);
+        }
+        Ok(())
+    }
+
+    /// Whether the request belongs to a dialog that this cluster record-routed.
+    #[inline]
+    fn is_proven_dialog(&self) -> bool {
+        self.proven && !self.incoming.message.to_tag.is_empty()
+    }
+
+    /// 16.5 and 16.6 steps 6 and 7: where it goes, and the listener that a rule wants it to leave by.
+    #[inline]
+    fn target(&mut self) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
+        if let Some(route) = self.route {
+            self.witness.step(Step::NextHopRoute { value: route.span, strict: !route.uri.lr });
+            return Ok((next_hop(&route.uri, self.incoming.bytes)?, self.pair_egress));
+        }
+        let elsewhere = self.uri.host_port.is_some() && self.owner(&self.uri).is_none();
+        if elsewhere && (self.trusted || self.is_proven_dialog()) {
+            self.witness.step(Step::NextHopRequestUri);
+            return Ok((next_hop(&self.uri, self.incoming.bytes)?, self.pair_egress));
+        }
+        if self.uri.scheme == Scheme::Other {
+            return Err(Reason::UnsupportedScheme.into());
+        }
+        let for_node = !elsewhere && self.uri.user.is_empty() && self.uri.scheme != Scheme::Tel;
+        if for_node && self.method == Method::Options {
+            return Err(Reason::Options.into());
+        }
+        self.rule(if elsewhere { Reason::RelayForbidden } else { Reason::NoRule })
+    }
+
+    /// The rules' choice; `none` is the answer where none matches.
+    fn rule(&mut self, none: Reason) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
+        let Incoming { snapshot, flow, bytes, message } = self.incoming;
+        let subject = Subject {
+            listener: flow.listener,
+            source: flow.source.ip(),
+            method: self.method,
+            method_text: self.method_span.of(bytes),
+            host: self.uri.host_port.map(|h| (h.host, h.host.span.of(bytes))),
+            user: self.uri.user.of(bytes),
+        };
+        let (index, rule) = snapshot.rules.first(&subject).ok_or(none)?;
+        self.witness.step(Step::Rule { index });
+        let (to, set_egress) = match &rule.action {
+            Action::Reply { .. } => return Err(Refusal::Rule(Reason::RuleReply, rule)),
+            Action::Redirect { .. } => return Err(Refusal::Rule(Reason::RuleRedirect, rule)),
+            Action::NextHop(address) => (*address, None),
+            Action::TargetSet(set) => {
+                let target_set = snapshot.target_sets.get(*set).ok_or(Reason::NoTarget)?;
+                let call_id = message.value(Name::CallId, bytes);
+                let member = target_set.pick(call_id).ok_or(Reason::NoTarget)?;
+                self.witness.step(Step::Member { set: *set, address: member.address });
+                (member.address, target_set.egress)
+            }
+        };
+        Ok((to, self.pair_egress.or(rule.egress).or(set_egress)))
+    }
+
+    /// The listener to leave by: the one that a pair or a rule names, which then must do, or the ingress if it can, or the first that can.
+    #[inline]
+    fn egress(&self, wanted: Option<ListenerIndex>, to: SocketAddr) -> Result<ListenerIndex, Reason> {
+        let snapshot = self.incoming.snapshot;
+        match wanted {
+            Some(index) => snapshot.listener(index).filter(|l| l.reaches(to.ip())).map(|_| index),
+            None => snapshot.egress(self.incoming.flow.listener, to.ip()),
+        }
+        .ok_or(Reason::NoListener)
+    }
+
+    /// 16.6 steps 3, 4, 6 and 8: Max-Forwards, Record-Route, Request-URI and Route set, Via.
+    #[inline]
+    fn write(&mut self, egress: ListenerIndex, mark: [u8; 16]) {
+        let Incoming { snapshot, flow, bytes, message } = self.incoming;
+        self.write_route_set();
+        let filled = branch::fill(self.edits, bytes, &self.via, flow.source);
+        if filled.changed {
+            self.witness.step(Step::ViaFilled);
+        }
+        if let (Some(hops), Some(field)) = (message.max_forwards, message.field(Name::MaxForwards)) {
+            self.edits.replace(field.value, |text| text.put_decimal(u32::from(hops) - 1));
+        }
+        let Some(egress_listener) = snapshot.listener(egress) else { return };
+        let key = &snapshot.keys.current;
+        let hop = key.hop(self.call, bytes, &self.via);
+        let stamp = Stamp {
+            branch: self.branch(hop),
+            return_seal: key.return_seal(hop, self.ingress.id, filled.received, filled.rport),
+            ingress_id: self.ingress.id,
+            mark,
+        };
+        let record_route = self.is_record_routed();
+        if record_route {
+            self.witness.step(Step::RecordRouted { double: egress != flow.listener });
+        }
+        let Some(first_via) = message.field(Name::Via) else { return };
+        let (call, ingress) = (self.call, self.ingress);
+        self.edits.insert(first_via.line.start(), |text| {
+            branch::put_via(text, egress_listener, key, &stamp);
+            if record_route {
+                let seal = snapshot.seal_routes.then_some((key, call));
+                put_record_route(text, seal, ingress, egress_listener);
+            }
+            if message.max_forwards.is_none() {
+                text.put(b"Max-Forwards: 70\r\n");
+            }
+        });
+    }
+
+    /// Writes what became of the Request-URI and the Route values.
+    ///
+    /// 16.6 step 6: where the next hop is a strict router, the Request-URI goes to the end of the Route set and the first value takes its place.
+    #[inline]
+    fn write_route_set(&mut self) {
+        let Incoming { bytes, message, .. } = self.incoming;
+        let strict = self.route.filter(|route| !route.uri.lr);
+        if let Some(route) = strict {
+            self.popping.pop(&route, message, self.edits);
+        }
+        self.popping.finish(message, self.edits);
+        let (uri, left_out) = (self.uri, self.left_out);
+        if let Some(route) = strict {
+            self.edits.replace(self.received_uri, |text| put_uri(text, &route.uri, &[], bytes));
+            self.append_route(&uri, &left_out);
+        } else if self.popping.undone.is_some() || left_out != [Span::default(); 3] {
+            self.edits.replace(self.received_uri, |text| put_uri(text, &uri, &left_out, bytes));
+        }
+    }
+
+    /// Puts `<uri>` at the end of the Route set.
+    fn append_route(&mut self, uri: &Uri, left_out: &[Span]) {
+        let Incoming { bytes, message, .. } = self.incoming;
+        let Some(last) = message.fields().iter().rposition(|field| field.name == Name::Route) else { return };
+        let field = &message.fields()[last];
+        let alone = self.popping.gone == Some(last);
+        let at = if alone { field.line.end() } else { field.value.end() };
+        self.edits.insert(at, |text| {
+            text.put(if alone { b"Route: <" } else { b", <" });
+            put_uri(text, uri, left_out, bytes);
+            text.put(if alone { b">\r\n" } else { b">" });
+        });
+    }
+
+    /// 16.6 step 4: requests that can create a dialog.
+    #[inline]
+    fn is_record_routed(&self) -> bool {
+        self.method.creates_dialog()
+            && self.incoming.message.to_tag.is_empty()
+            && self.incoming.snapshot.record_route
+    }
+
+    #[inline]
+    fn branch(&self, hop: u64) -> u64 {
+        let Incoming { snapshot, bytes, message, .. } = self.incoming;
+        let (key, number) = (&snapshot.keys.current, message.cseq.number);
+        if self.via.has_magic_cookie(bytes) {
+            return key.branch(hop, number);
+        }
+        let from_tag = message.from_tag.of(bytes);
+        key.branch_without_cookie(hop, number, from_tag, self.received_uri.of(bytes))
+    }
+
+    #[inline]
+    fn owner(&self, uri: &Uri) -> Option<Owner> {
+        let host_port = uri.host_port.as_ref()?;
+        self.incoming.snapshot.identity.owner(self.incoming.bytes, host_port, uri.scheme == Scheme::Sips)
+    }
+}
+
+/// The removal of Route values: a line that loses all its values goes, one that keeps some loses the front of its value.
+#[derive(Clone, Copy, Default)]
+struct Popping {
+    /// The last Route value, where it became the Request-URI, and the one before it.
+    undone: Option<(RouteValue, Option<RouteValue>)>,
+    /// What goes of the line that keeps values.
+    front: Option<Span>,
+    /// Index of the last field whose line is gone.
+    gone: Option<usize>,
+}
+
+impl Popping {
+    /// Whether `value` is the one that became the Request-URI; it is not in the Route set any more.
+    #[inline]
+    fn is_undone(&self, value: &RouteValue) -> bool {
+        self.undone.is_some_and(|(last, _)| last.span == value.span)
+    }
+
+    /// Removes the topmost value that is left.
+    #[inline]
+    fn pop(&mut self, value: &RouteValue, message: &Message, edits: &mut Edits) {
+        let field = &message.fields()[value.field];
+        let followed_by_undone = self.undone.is_some_and(|(last, _)| last.span.start() == value.next);
+        if value.last || followed_by_undone {
+            edits.delete(field.line);
+            self.front = None;
+            self.gone = Some(value.field);
+        } else {
+            self.front = Some(Span::new(field.value.start(), value.next));
+        }
+    }
+
+    /// Deletes the front of a line that keeps values, and the value that became the Request-URI.
+    #[inline]
+    fn finish(&mut self, message: &Message, edits: &mut Edits) {
+        if let Some(front) = self.front {
+            edits.delete(front);
+        }
+        let Some((last, before)) = self.undone else { return };
+        match before {
+            _ if self.gone == Some(last.field) => {}
+            Some(before) if !last.first => edits.delete(Span::new(before.span.end(), last.span.end())),
+            _ => {
+                edits.delete(message.fields()[last.field].line);
+                self.gone = Some(last.field);
+            }
+        }
+    }
+}
+
+/// Writes a URI as it may stand in a Request-URI, without header fields (19.1.1) and without what is left out, which is in order.
+fn put_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
+    let mut at = uri.span.start();
+    for hole in left_out.iter().filter(|hole| !hole.is_empty()) {
+        text.put(Span::new(at, hole.start()).of(bytes));
+        at = hole.end();
+    }
+    text.put(Span::new(at, uri.headers.start()).of(bytes));
+}
+
+/// The address of a next hop (16.6 step 7; RFC 3263 4 for literal addresses).
+#[inline]
+fn next_hop(uri: &Uri, bytes: &[u8]) -> Result<SocketAddr, Reason> {
+    let host_port = match uri.scheme {
+        Scheme::Sip => uri.host_port.ok_or(Reason::NextHopName)?,
+        Scheme::Sips => return Err(Reason::NextHopTransport),
+        Scheme::Tel => return Err(Reason::NextHopName),
+        Scheme::Other => return Err(Reason::UnsupportedScheme),
+    };
+    if let Some(transport) = uri.transport
+        && !scan::is_ignoring_case(transport.value.of(bytes), b"udp")
+    {
+        return Err(Reason::NextHopTransport);
+    }
+    let address = match uri.maddr {
+        Some(maddr) => host::address(maddr.value.of(bytes)),
+        None => host_port.host.address,
+    };
+    let port = host_port.port.unwrap_or(default_port(false));
+    let address = SocketAddr::new(address.ok_or(Reason::NextHopName)?, port);
+    if is_usable(address) { Ok(address) } else { Err(Reason::NextHopAddress) }
+}
