@@ -109,12 +109,15 @@ impl Text {
         use core::fmt::Write;
         match address {
             IpAddr::V4(v4) => {
-                for (i, octet) in v4.octets().into_iter().enumerate() {
-                    if i > 0 {
-                        self.put(b".");
-                    }
-                    self.put_decimal(u32::from(octet));
+                // Each octet writes four bytes, of which the next one overwrites what is too much.
+                let mut text = [0u8; 20];
+                let mut len = 0;
+                for octet in v4.octets() {
+                    let (digits, count) = OCTETS[usize::from(octet)];
+                    text[len..len + 4].copy_from_slice(&digits);
+                    len += usize::from(count) + 1;
                 }
+                self.put(&text[..len - 1]);
             }
             IpAddr::V6(v6) => {
                 if write!(self, "{v6}").is_err() {
@@ -130,6 +133,32 @@ impl core::fmt::Write for Text {
         self.put(text.as_bytes());
         Ok(())
     }
+}
+
+/// The decimal digits of each octet with a dot after them, and how many digits there are.
+static OCTETS: [([u8; 4], u8); 256] = octets();
+
+const fn octets() -> [([u8; 4], u8); 256] {
+    let mut table = [([b'.'; 4], 0); 256];
+    let mut i = 0;
+    while i < 256 {
+        let digits = [b'0' + (i / 100) as u8, b'0' + (i / 10 % 10) as u8, b'0' + (i % 10) as u8];
+        let count = if i >= 100 {
+            3
+        } else if i >= 10 {
+            2
+        } else {
+            1
+        };
+        let mut at = 0;
+        while at < count {
+            table[i].0[at] = digits[3 - count + at];
+            at += 1;
+        }
+        table[i].1 = count as u8;
+        i += 1;
+    }
+    table
 }
 
 /// 16 hexadecimal digits, most significant first: nibbles are spread over two words and made digits eight at a time.

@@ -2,7 +2,7 @@
 
 use crate::io::ListenerIndex;
 use crate::sip::host::HostPort;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use rapidhash::fast::SeedableState;
 use std::collections::HashMap;
 
@@ -74,14 +74,20 @@ type Table<K> = HashMap<K, Owner, SeedableState<'static>>;
 /// The identity table. A look-up costs one hash, however many entries there are.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    addresses: Table<(IpAddr, u16)>,
+    /// IPv4 address and port in one word.
+    v4: Table<u64>,
+    v6: Table<(u128, u16)>,
     names: HashMap<Box<[u8]>, Vec<(u16, Owner)>, SeedableState<'static>>,
 }
 
 impl Default for Identity {
     fn default() -> Self {
         let state = SeedableState::fixed();
-        Self { addresses: HashMap::with_hasher(state), names: HashMap::with_hasher(state) }
+        Self {
+            v4: HashMap::with_hasher(state),
+            v6: HashMap::with_hasher(state),
+            names: HashMap::with_hasher(state),
+        }
     }
 }
 
@@ -98,8 +104,12 @@ impl Identity {
         let port = authority.port.unwrap_or(default_port(false));
         match &authority.host {
             AuthorityHost::Address(address) => {
-                let old = self.addresses.get(&(*address, port)).copied();
-                self.addresses.entry((*address, port)).or_insert(owner);
+                let old = self.address_owner(*address, port);
+                match address {
+                    _ if old.is_some() => {}
+                    IpAddr::V4(v4) => drop(self.v4.insert(v4_key(*v4, port), owner)),
+                    IpAddr::V6(v6) => drop(self.v6.insert((v6.to_bits(), port), owner)),
+                }
                 old
             }
             AuthorityHost::Name(name) => {
@@ -119,7 +129,7 @@ impl Identity {
     pub fn owner(&self, bytes: &[u8], host_port: &HostPort, sips: bool) -> Option<Owner> {
         let port = host_port.port.unwrap_or(default_port(sips));
         if let Some(address) = host_port.host.address {
-            return self.addresses.get(&(address, port)).copied();
+            return self.address_owner(address, port);
         }
         self.name_owner(host_port.host.span.of(bytes), port)
     }
@@ -128,7 +138,10 @@ impl Identity {
     #[inline]
     #[must_use]
     pub fn address_owner(&self, address: IpAddr, port: u16) -> Option<Owner> {
-        self.addresses.get(&(address, port)).copied()
+        match address {
+            IpAddr::V4(v4) => self.v4.get(&v4_key(v4, port)).copied(),
+            IpAddr::V6(v6) => self.v6.get(&(v6.to_bits(), port)).copied(),
+        }
     }
 
     fn name_owner(&self, name: &[u8], port: u16) -> Option<Owner> {
@@ -140,6 +153,11 @@ impl Identity {
         let ports = self.names.get(name)?;
         ports.iter().find(|(p, _)| *p == port).map(|(_, owner)| *owner)
     }
+}
+
+#[inline]
+fn v4_key(address: Ipv4Addr, port: u16) -> u64 {
+    u64::from(address.to_bits()) << 16 | u64::from(port)
 }
 
 /// `name` lower-cased and without a trailing dot, in `buffer`; `None` where it is longer than a name can be.

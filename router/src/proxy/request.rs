@@ -60,8 +60,10 @@ pub fn decide<'a, W: Witness>(
 #[inline]
 fn topmost_via(incoming: &Incoming<'_>) -> Result<Via, Reason> {
     let field = incoming.message.field(Name::Via).ok_or(Reason::MissingVia)?;
-    let via = via::read(incoming.bytes, field.value.start(), field.value.end());
-    via.filter(|via| via.proper).ok_or(Reason::BadVia)
+    match via::read(incoming.bytes, field.value.start(), field.value.end()) {
+        Some(via) if via.proper => Ok(via),
+        _ => Err(Reason::BadVia),
+    }
 }
 
 /// A request on its way through the steps.

@@ -1,7 +1,7 @@
 //! The name of a header field, and the small values: CSeq, tags, numbers (RFC 3261 7.3.1, 20).
 
 use super::params;
-use super::scan::{self, LOWER, LWS};
+use super::scan::{self, LOWER, LWS, lower_key};
 use super::span::Span;
 use super::start_line::Method;
 use super::uri;
@@ -32,37 +32,57 @@ pub enum Name {
     Other,
 }
 
+/// The name at `at`, and its colon's place, where it is one of those that nearly every message holds, with the colon right after it.
+///
+/// Name and colon are compared as one word. `None` says nothing: [`name`] has the last word.
+#[inline]
+#[must_use]
+pub fn common_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
+    const fn mask(len: u32) -> u64 {
+        u64::MAX >> (64 - 8 * len)
+    }
+    let word = scan::word(bytes, at) | LOWER;
+    let is = |text: &'static [u8]| word & mask(text.len() as u32) == lower_key(text);
+    match word as u8 {
+        b'v' if is(b"via:") => Some((Name::Via, at + 3)),
+        b't' if is(b"to:") => Some((Name::To, at + 2)),
+        b'f' if is(b"from:") => Some((Name::From, at + 4)),
+        b'c' if is(b"cseq:") => Some((Name::CSeq, at + 4)),
+        b'c' if is(b"call-id:") => Some((Name::CallId, at + 7)),
+        b'r' if is(b"route:") => Some((Name::Route, at + 5)),
+        b'm' if is(b"max-forw") && is_rest(bytes, at + 8, b"ards:") => Some((Name::MaxForwards, at + 12)),
+        b'c' if is(b"content-") && is_rest(bytes, at + 8, b"length:") => Some((Name::ContentLength, at + 14)),
+        _ => None,
+    }
+}
+
+#[inline]
+fn is_rest(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
+    (scan::word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * text.len())) == lower_key(text)
+}
+
 /// The lower-cased name `len` bytes long that begins at `at`.
 ///
 /// One 8-byte word tells most names; the four longer ones take a second look.
 #[inline]
 #[must_use]
 pub fn name(bytes: &[u8], at: usize, len: usize) -> Name {
-    const fn key(text: &[u8]) -> u64 {
-        let mut word = [0u8; 8];
-        let mut i = 0;
-        while i < text.len() && i < 8 {
-            word[i] = text[i];
-            i += 1;
-        }
-        u64::from_le_bytes(word)
-    }
-    const VIA: u64 = key(b"via");
-    const V: u64 = key(b"v");
-    const FROM: u64 = key(b"from");
-    const F: u64 = key(b"f");
-    const TO: u64 = key(b"to");
-    const T: u64 = key(b"t");
-    const CALL_ID: u64 = key(b"call-id");
-    const I: u64 = key(b"i");
-    const CSEQ: u64 = key(b"cseq");
-    const ROUTE: u64 = key(b"route");
-    const L: u64 = key(b"l");
-    const MAX_FORW: u64 = key(b"max-forw");
-    const CONTENT_: u64 = key(b"content-");
-    const PROXY_RE: u64 = key(b"proxy-re");
+    const VIA: u64 = lower_key(b"via");
+    const V: u64 = lower_key(b"v");
+    const FROM: u64 = lower_key(b"from");
+    const F: u64 = lower_key(b"f");
+    const TO: u64 = lower_key(b"to");
+    const T: u64 = lower_key(b"t");
+    const CALL_ID: u64 = lower_key(b"call-id");
+    const I: u64 = lower_key(b"i");
+    const CSEQ: u64 = lower_key(b"cseq");
+    const ROUTE: u64 = lower_key(b"route");
+    const L: u64 = lower_key(b"l");
+    const MAX_FORW: u64 = lower_key(b"max-forw");
+    const CONTENT_: u64 = lower_key(b"content-");
+    const PROXY_RE: u64 = lower_key(b"proxy-re");
 
-    let word = (scan::word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * len.clamp(1, 8)));
+    let word = scan::lower_word(bytes, at, len);
     let rest_is = |rest: &[u8]| scan::is_ignoring_case(bytes.get(at + 8..at + len).unwrap_or_default(), rest);
     match word {
         VIA | V if len < 8 => Name::Via,
@@ -116,13 +136,24 @@ pub fn same_method(bytes: &[u8], method: Method, span: Span, other: Span) -> boo
 pub fn read_tag(bytes: &[u8], value: Span) -> Option<Span> {
     let end = value.end();
     let mut at = uri::read_name_addr(bytes, value.start(), end)?.params;
+    if at == end {
+        return Some(Span::empty_at(end));
+    }
+    // Nearly all end in `;tag=VALUE`.
+    const TAG_MASK: u64 = 0xff_ffff_ffff;
+    if (scan::word(bytes, at) | 0x2020_2000) & TAG_MASK == u64::from_le_bytes(*b";tag=\0\0\0") {
+        let stop = scan::find_delimiter(bytes, at + 5, end);
+        if stop == end && stop > at + 5 {
+            return Some(Span::new(at + 5, end));
+        }
+    }
     let mut tag = Span::empty_at(end);
     while at < end {
         if bytes[at] != b';' {
             return None;
         }
         let param = params::read(bytes, at, end)?;
-        if param.name.len() == 3 && param.is(bytes, b"tag") {
+        if param.name.len() == 3 && param.key(bytes) == lower_key(b"tag") {
             if !param.has_value || !tag.is_empty() {
                 return None;
             }

@@ -1,6 +1,6 @@
 //! `host` and `hostport` (RFC 3261 25.1): an IPv4 address, an IPv6 reference in brackets, or a name.
 
-use super::scan::{self, DIGIT, HOST};
+use super::scan::{self, HOST};
 use super::span::Span;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -30,58 +30,89 @@ pub struct HostPort {
 #[inline]
 #[must_use]
 pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Option<HostPort> {
-    let (host, mut i) = read_host(bytes, at, end)?;
-    let mut port = None;
-    let colon = if spaces { scan::skip(bytes, i, end, scan::LWS) } else { i };
-    if colon < end && bytes[colon] == b':' {
-        let from = if spaces { scan::skip(bytes, colon + 1, end, scan::LWS) } else { colon + 1 };
-        i = scan::skip(bytes, from, end, DIGIT);
-        port = Some(scan::decimal(&bytes[from..i], 65_535)? as u16);
+    let (host, stop) = read_host(bytes, at, end)?;
+    match bytes.get(stop) {
+        Some(b':') if stop < end => read_port(bytes, host, stop + 1, end, spaces),
+        Some(byte) if spaces && stop < end && scan::is(*byte, scan::LWS) => {
+            let colon = scan::skip(bytes, stop, end, scan::LWS);
+            if colon < end && bytes[colon] == b':' {
+                return read_port(bytes, host, colon + 1, end, spaces);
+            }
+            Some(HostPort { host, port: None, end: stop })
+        }
+        _ => Some(HostPort { host, port: None, end: stop }),
     }
-    Some(HostPort { host, port, end: i })
+}
+
+#[inline]
+fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> Option<HostPort> {
+    let from = if spaces { scan::skip(bytes, at, end, scan::LWS) } else { at };
+    let mut port = 0u32;
+    let mut i = from;
+    while i < end && i < from + 5 && bytes[i].is_ascii_digit() {
+        port = port * 10 + u32::from(bytes[i] - b'0');
+        i += 1;
+    }
+    let more = i < end && bytes[i].is_ascii_digit();
+    let port = u16::try_from(port).ok().filter(|_| i > from && !more)?;
+    Some(HostPort { host, port: Some(port), end: i })
 }
 
 #[inline]
 fn read_host(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
     if at < end && bytes[at] == b'[' {
-        let close = at + memchr::memchr(b']', bytes.get(at..end)?)?;
-        let address = ipv6(&bytes[at + 1..close])?;
+        let close = scan::find_any(bytes, at, end, [b']']);
+        let address = ipv6(bytes.get(at + 1..close).filter(|_| close < end)?)?;
         let host = Host { span: Span::new(at, close + 1), address: Some(address) };
         return Some((host, close + 1));
     }
-    let stop = scan::skip(bytes, at, end, HOST);
-    if stop == at {
-        return None;
+    if let Some((address, stop)) = leading_ipv4(bytes, at, end) {
+        let host = Host { span: Span::new(at, stop), address: Some(IpAddr::V4(address)) };
+        return Some((host, stop));
     }
-    let address = ipv4(&bytes[at..stop]).map(IpAddr::V4);
-    Some((Host { span: Span::new(at, stop), address }, stop))
+    let stop = scan::skip(bytes, at, end, HOST);
+    (stop > at).then(|| (Host { span: Span::new(at, stop), address: None }, stop))
 }
 
 /// Dotted quad, each part one to three digits and at most 255.
 #[inline]
 #[must_use]
 pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    if text.len() < 7 || text.len() > 15 || !text[0].is_ascii_digit() {
-        return None;
-    }
-    let (mut address, mut part, mut digits, mut dots) = (0u32, 0u32, 0u32, 0u32);
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            part = part * 10 + u32::from(digit);
-            digits += 1;
-            if digits > 3 || part > 255 {
-                return None;
-            }
-        } else if byte == b'.' && digits > 0 {
-            address = address << 8 | part;
-            (part, digits) = (0, 0);
-            dots += 1;
-        } else {
+    leading_ipv4(text, 0, text.len()).filter(|(_, stop)| *stop == text.len()).map(|(address, _)| address)
+}
+
+/// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
+#[inline]
+fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
+    let text = bytes.get(at..end)?;
+    let mut stop = 0;
+    let mut address = octet(text, &mut stop)?;
+    for _ in 0..3 {
+        if text.get(stop) != Some(&b'.') {
             return None;
         }
+        stop += 1;
+        address = address << 8 | octet(text, &mut stop)?;
     }
-    (dots == 3 && digits > 0).then(|| Ipv4Addr::from_bits(address << 8 | part))
+    let ends = text.get(stop).is_none_or(|byte| !scan::is(*byte, HOST));
+    ends.then(|| (Ipv4Addr::from_bits(address), at + stop))
+}
+
+/// One to three digits that spell at most 255, at `at`, which is moved past them.
+#[inline(always)]
+fn octet(text: &[u8], at: &mut usize) -> Option<u32> {
+    let digit = |i: usize| text.get(i).map(|byte| u32::from(byte.wrapping_sub(b'0'))).filter(|d| *d <= 9);
+    let mut value = digit(*at)?;
+    *at += 1;
+    if let Some(second) = digit(*at) {
+        value = value * 10 + second;
+        *at += 1;
+        if let Some(third) = digit(*at) {
+            value = value * 10 + third;
+            *at += 1;
+        }
+    }
+    (value <= 255).then_some(value)
 }
 
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).

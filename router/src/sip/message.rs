@@ -135,6 +135,9 @@ impl Message {
     #[inline]
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         self.reset(bytes);
+        if bytes.len() > Span::OFFSET_MAX {
+            return Err(Reason::NotSip);
+        }
         let mut line_ends = LineEnds::new(bytes, 0);
         self.read_start_line(bytes, &mut line_ends)?;
         self.read_fields(bytes, &mut line_ends);
@@ -192,7 +195,10 @@ impl Message {
                 self.body_start = next;
                 return;
             }
-            if matches!(bytes.get(next), Some(b' ' | b'\t')) {
+            // A fold. The octets between HTAB and SP, which begin no line either, take the longer look.
+            if let Some(b'\t'..=b' ') = bytes.get(next)
+                && matches!(bytes[next], b' ' | b'\t')
+            {
                 continue;
             }
             self.read_field(bytes, line_start, line_end);
@@ -204,6 +210,15 @@ impl Message {
     /// Reads the header field whose line, folds included and without its CRLF, is `start..end`.
     #[inline]
     fn read_field(&mut self, bytes: &[u8], start: usize, end: usize) {
+        let Some((name, colon)) = header_field::common_name(bytes, start) else {
+            return self.read_uncommon_field(bytes, start, end);
+        };
+        self.keep_value(bytes, name, start, colon, end);
+    }
+
+    /// The same for names that are not what nearly all write: unknown, compact, or with white space before the colon.
+    #[inline]
+    fn read_uncommon_field(&mut self, bytes: &[u8], start: usize, end: usize) {
         let Some(colon) = find_colon(bytes, start, end) else {
             return self.fault(Reason::BadHeaderField);
         };
@@ -215,11 +230,18 @@ impl Message {
             return self.fault(Reason::BadHeaderField);
         }
         let name = header_field::name(bytes, start, name_end - start);
-        if name == Name::Other {
-            return;
+        if name != Name::Other {
+            self.keep_value(bytes, name, start, colon, end);
         }
-        let (value_start, value_end) = scan::trim(bytes, colon + 1, end);
+    }
+
+    #[inline]
+    fn keep_value(&mut self, bytes: &[u8], name: Name, start: usize, colon: usize, end: usize) {
         let line = Span::new(start, end + 2);
+        let plain =
+            colon + 2 < end && bytes[colon + 1] == b' ' && bytes[colon + 2] > b' ' && bytes[end - 1] > b' ';
+        let (value_start, value_end) =
+            if plain { (colon + 2, end) } else { scan::trim(bytes, colon + 1, end) };
         self.keep(bytes, Field { name, line, value: Span::new(value_start, value_end) });
     }
 
@@ -246,7 +268,7 @@ impl Message {
             Name::From | Name::To => {}
             Name::CallId => {
                 let value = field.value;
-                let stop = scan::find(bytes, value.start(), value.end(), scan::LWS);
+                let stop = scan::find_any(bytes, value.start(), value.end(), *b" \t\r\n");
                 if value.is_empty() || stop != value.end() {
                     self.fault(Reason::BadCallId);
                 }
@@ -269,16 +291,15 @@ impl Message {
     /// What can be said only when all header fields are read.
     #[inline]
     fn check(&mut self, bytes: &[u8]) {
-        for (name, reason) in [
+        const REQUIRED: [(Name, Reason); 5] = [
             (Name::Via, Reason::MissingVia),
             (Name::From, Reason::MissingFrom),
             (Name::To, Reason::MissingTo),
             (Name::CallId, Reason::MissingCallId),
             (Name::CSeq, Reason::MissingCSeq),
-        ] {
-            if self.first(name).is_none() {
-                self.fault(reason);
-            }
+        ];
+        if let Some((_, reason)) = REQUIRED.iter().find(|(name, _)| self.firsts[*name as usize] == NONE) {
+            self.fault(*reason);
         }
         if let Some(length) = self.content_length {
             match self.body_start.checked_add(length as usize) {

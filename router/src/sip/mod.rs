@@ -13,6 +13,8 @@ pub mod message;
 pub mod params;
 pub mod route_set;
 pub mod scan;
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod scan_portable;
 #[cfg(target_arch = "x86_64")]
 mod scan_x86_64;
 pub mod span;

@@ -1,6 +1,6 @@
 //! `;name=value` lists, as Via, Route, To and URIs carry them (RFC 3261 25.1 `generic-param`).
 
-use super::scan::{self, DELIMITER, LWS};
+use super::scan::{self, LWS};
 use super::span::Span;
 
 /// One parameter. `value` is empty where there is none; of a quoted string it holds the quotes too.
@@ -17,30 +17,49 @@ pub struct Param {
 }
 
 impl Param {
-    /// Whether this is the parameter called `lower` (lower-case).
+    /// The name as a word for comparison with [`scan::lower_key`]; of one longer than eight bytes it holds the first eight.
     #[inline]
     #[must_use]
-    pub fn is(&self, bytes: &[u8], lower: &[u8]) -> bool {
-        scan::is_ignoring_case(self.name.of(bytes), lower)
+    pub fn key(&self, bytes: &[u8]) -> u64 {
+        scan::lower_word(bytes, self.name.start(), self.name.len())
     }
 }
 
 /// Reads the parameter whose `;` is at `at`, within `..end`. White space is allowed around `;` and `=`.
 ///
 /// A name may not be empty; nor may a value after `=`. `None` is the error.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn read(bytes: &[u8], at: usize, end: usize) -> Option<Param> {
+    let name_end = scan::find_delimiter(bytes, at + 1, end);
+    let name = Span::new(at + 1, name_end);
+    if name_end > at + 1 {
+        if name_end >= end || matches!(bytes[name_end], b';' | b',' | b'?') {
+            let whole = Span::new(at, name_end);
+            return Some(Param { whole, name, value: Span::empty_at(name_end), has_value: false });
+        }
+        if bytes[name_end] == b'=' {
+            let value_end = scan::find_delimiter(bytes, name_end + 1, end);
+            if value_end > name_end + 1 {
+                let value = Span::new(name_end + 1, value_end);
+                return Some(Param { whole: Span::new(at, value_end), name, value, has_value: true });
+            }
+        }
+    }
+    read_with_spaces(bytes, at, end)
+}
+
+/// The same with white space, and with quoted values.
+#[cold]
+fn read_with_spaces(bytes: &[u8], at: usize, end: usize) -> Option<Param> {
+    let end = end.min(bytes.len());
     let name_start = scan::skip(bytes, at + 1, end, LWS);
-    let name_end = scan::find(bytes, name_start, end, DELIMITER);
+    let name_end = scan::find_delimiter(bytes, name_start, end);
     if name_end == name_start {
         return None;
     }
     let name = Span::new(name_start, name_end);
-    let mut equals = name_end;
-    if equals < end && bytes[equals] != b'=' {
-        equals = scan::skip(bytes, equals, end, LWS);
-    }
+    let equals = scan::skip(bytes, name_end, end, LWS);
     if equals >= end || bytes[equals] != b'=' {
         let whole = Span::new(at, name_end);
         return Some(Param { whole, name, value: Span::empty_at(name_end), has_value: false });
@@ -49,7 +68,7 @@ pub fn read(bytes: &[u8], at: usize, end: usize) -> Option<Param> {
     let value_end = if value_start < end && bytes[value_start] == b'"' {
         quoted_end(bytes, value_start, end)?
     } else {
-        scan::find(bytes, value_start, end, DELIMITER)
+        scan::find_delimiter(bytes, value_start, end)
     };
     if value_end == value_start {
         return None;
@@ -64,34 +83,14 @@ pub fn read(bytes: &[u8], at: usize, end: usize) -> Option<Param> {
 pub fn quoted_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
     let end = end.min(bytes.len());
     let mut i = at + 1;
-    while i < end {
-        match bytes[i] {
-            b'"' => return Some(i + 1),
-            b'\\' => i += 2,
-            _ => i += 1,
+    loop {
+        i = scan::find_any(bytes, i, end, *b"\"\\");
+        if i >= end {
+            return None;
         }
-    }
-    None
-}
-
-/// Where the value of a comma list that begins at `at` ends: at a comma outside quotes and `<>`, or at `end`.
-/// `None` when a quote or a bracket does not close.
-#[must_use]
-pub fn list_value_end(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
-    let mut i = at;
-    let mut in_brackets = false;
-    while i < end {
-        match bytes[i] {
-            b',' if !in_brackets => return Some(i),
-            b'"' if !in_brackets => {
-                i = quoted_end(bytes, i, end)?;
-                continue;
-            }
-            b'<' => in_brackets = true,
-            b'>' => in_brackets = false,
-            _ => {}
+        if bytes[i] == b'"' {
+            return Some(i + 1);
         }
-        i += 1;
+        i += 2;
     }
-    (!in_brackets).then_some(end)
 }

@@ -1,10 +1,15 @@
 //! Bytes and classes of bytes: where lines end, what a token is made of, what counts as white space.
 
+#[cfg(not(target_arch = "x86_64"))]
+use super::scan_portable as native;
+#[cfg(target_arch = "x86_64")]
+use super::scan_x86_64 as native;
+
 /// One octet of `token` (RFC 3261 25.1): alphanum and ``-.!%*_+`'~``.
 pub const TOKEN: u8 = 1 << 0;
 /// One octet that a host name may hold: alphanum, `-`, `.`, and `_`, which is not in the grammar but in use.
 pub const HOST: u8 = 1 << 1;
-/// One octet that ends a parameter's name or value: `;`, `,`, `=`, `"`, SP, HTAB, CR, LF, `<`, `>`, `?`.
+/// One octet that ends a parameter's name or value: `;`, `,`, `=`, `"`, `<`, `>`, `?`, SP and all controls (HTAB, CR and LF among them).
 pub const DELIMITER: u8 = 1 << 2;
 /// SP, HTAB, CR and LF. Inside a header field CR and LF stand only in a fold, which the scan has checked.
 pub const LWS: u8 = 1 << 3;
@@ -26,16 +31,16 @@ const fn classes() -> [u8; 256] {
         if byte.is_ascii_digit() {
             table[i] |= DIGIT;
         }
-        if byte < 0x20 || byte == 0x7f {
-            table[i] |= NOT_IN_URI;
+        if byte < 0x20 {
+            table[i] |= NOT_IN_URI | DELIMITER;
         }
         i += 1;
     }
     mark(&mut table, b"-.!%*_+`'~", TOKEN);
     mark(&mut table, b"-._", HOST);
-    mark(&mut table, b";,=\" \t\r\n<>?", DELIMITER);
+    mark(&mut table, b";,=\" <>?", DELIMITER);
     mark(&mut table, b" \t\r\n", LWS);
-    mark(&mut table, b" \"<>", NOT_IN_URI);
+    mark(&mut table, b" \"<>\x7f", NOT_IN_URI);
     table
 }
 
@@ -78,12 +83,59 @@ pub fn skip(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
     i.min(end.max(at))
 }
 
+/// The first [`DELIMITER`] at or after `at` and before `end`; `end` if there is none.
+#[inline]
+#[must_use]
+pub fn find_delimiter(bytes: &[u8], at: usize, end: usize) -> usize {
+    find_with(bytes, at, end, native::delimiters, |byte| is(byte, DELIMITER))
+}
+
+/// The first `@`, or octet that no URI may hold ([`NOT_IN_URI`]), at or after `at` and before `end`; `end` if there is none.
+#[inline]
+#[must_use]
+pub fn find_at_or_not_in_uri(bytes: &[u8], at: usize, end: usize) -> usize {
+    find_with(bytes, at, end, native::at_or_not_in_uri, |byte| byte == b'@' || is(byte, NOT_IN_URI))
+}
+
+/// The first of `needles` at or after `at` and before `end`; `end` if there is none.
+#[inline]
+#[must_use]
+pub fn find_any<const N: usize>(bytes: &[u8], at: usize, end: usize, needles: [u8; N]) -> usize {
+    find_with(bytes, at, end, |part| native::any(part, needles), |byte| needles.contains(&byte))
+}
+
+/// The first byte for which `bits` has a bit, 16 bytes at a time; the last few bytes of the message are asked one by one.
+#[inline(always)]
+fn find_with(
+    bytes: &[u8],
+    mut at: usize,
+    end: usize,
+    bits: impl Fn(&[u8; 16]) -> u32,
+    is: impl Fn(u8) -> bool,
+) -> usize {
+    while at < end {
+        let Some(part) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
+            let rest = bytes.get(at..end.min(bytes.len())).unwrap_or_default();
+            return rest.iter().position(|byte| is(*byte)).map_or(end, |i| at + i);
+        };
+        let found = bits(part);
+        if found != 0 {
+            return (at + found.trailing_zeros() as usize).min(end);
+        }
+        at += 16;
+    }
+    end
+}
+
 /// `start..end` without white space at its ends.
 #[inline]
 #[must_use]
 pub fn trim(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
-    let start = skip(bytes, start, end, LWS);
+    let mut start = start;
     let mut end = end.min(bytes.len());
+    while start < end && is(bytes[start], LWS) {
+        start += 1;
+    }
     while end > start && is(bytes[end - 1], LWS) {
         end -= 1;
     }
@@ -123,6 +175,34 @@ pub fn word(bytes: &[u8], at: usize) -> u64 {
     let len = rest.len().min(8);
     padded[..len].copy_from_slice(&rest[..len]);
     u64::from_le_bytes(padded)
+}
+
+/// A text of at most eight bytes as the word that [`lower_word`] makes of it. `text` must be lower-case.
+#[must_use]
+pub const fn lower_key(text: &[u8]) -> u64 {
+    let mut word = [0u8; 8];
+    let mut i = 0;
+    while i < text.len() && i < 8 {
+        word[i] = text[i];
+        i += 1;
+    }
+    u64::from_le_bytes(word)
+}
+
+/// The first eight bytes of a name `len` bytes long that begins at `at`, in lower case, with zeros where it is shorter.
+#[inline]
+#[must_use]
+pub fn lower_word(bytes: &[u8], at: usize, len: usize) -> u64 {
+    (word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * len.clamp(1, 8)))
+}
+
+/// Whether the eight bytes at `at` are `text`, in any case.
+///
+/// By [`LOWER`], so `text` must be lower-case letters, digits, and of the rest only octets that no other one is joined with there: `/`, `.`, SP.
+#[inline]
+#[must_use]
+pub fn word_is(bytes: &[u8], at: usize, text: &[u8; 8]) -> bool {
+    word(bytes, at) | LOWER == u64::from_le_bytes(*text) | LOWER
 }
 
 /// Sets bit 5 of each of eight bytes: makes ASCII letters lower-case.
@@ -178,11 +258,11 @@ impl<'a> LineEnds<'a> {
     fn load(&mut self) {
         let rest = self.bytes.get(self.block..).unwrap_or_default();
         let (cr, lf) = if let Some(block) = rest.first_chunk::<64>() {
-            block_bits(block)
+            native::block_bits(block)
         } else {
             let mut padded = [0u8; 64];
             padded[..rest.len()].copy_from_slice(rest);
-            block_bits(&padded)
+            native::block_bits(&padded)
         };
         let after_cr = cr << 1 | self.carry;
         self.carry = cr >> 63;
@@ -211,38 +291,6 @@ impl Iterator for LineEnds<'_> {
     }
 }
 
-/// Bitmaps of CR and LF in 64 bytes; bit 0 is the first byte.
-#[cfg(any(test, not(target_arch = "x86_64")))]
-#[inline]
-pub(super) fn block_bits_portable(block: &[u8; 64]) -> (u64, u64) {
-    let mut cr = 0;
-    let mut lf = 0;
-    let mut at = 0;
-    while at < 64 {
-        let part = word(block, at);
-        cr |= equal_bits(part, b'\r') << at;
-        lf |= equal_bits(part, b'\n') << at;
-        at += 8;
-    }
-    (cr, lf)
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-use block_bits_portable as block_bits;
-
-#[cfg(target_arch = "x86_64")]
-use super::scan_x86_64::block_bits;
-
-/// One bit for each of eight bytes that equals `byte`, bit 0 for the first. Exact, unlike the shorter test for "any".
-#[cfg(any(test, not(target_arch = "x86_64")))]
-#[inline]
-fn equal_bits(part: u64, byte: u8) -> u64 {
-    let x = part ^ (0x0101_0101_0101_0101 * u64::from(byte));
-    let low = (x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7f7f_7f7f_7f7f_7f7f;
-    let zeros = !(low | x | 0x7f7f_7f7f_7f7f_7f7f);
-    (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,19 +316,23 @@ mod tests {
     }
 
     #[test]
-    fn portable_and_native_bits_agree() {
-        let mut block = [0u8; 64];
-        for seed in 0..200u8 {
-            for (i, byte) in block.iter_mut().enumerate() {
-                *byte = [b'\r', b'\n', 0x0c, 0x0e, 0x8d, b'x'][(i * 7 + i * i * usize::from(seed)) % 6];
+    fn searches_agree_with_the_obvious_loop() {
+        let mut text = [0u8; 70];
+        for seed in 0..=255u8 {
+            for (i, byte) in text.iter_mut().enumerate() {
+                *byte = if i % 23 == usize::from(seed) % 23 { seed } else { b'a' + (i % 20) as u8 };
             }
-            assert_eq!(block_bits(&block), block_bits_portable(&block));
+            for (at, end) in [(0, 70), (3, 70), (50, 70), (66, 70), (0, 5), (7, 7), (10, 40)] {
+                let slow = |is: &dyn Fn(u8) -> bool| (at..end).find(|i| is(text[*i])).unwrap_or(end);
+                assert_eq!(find_delimiter(&text, at, end), slow(&|b| is(b, DELIMITER)), "{seed}");
+                assert_eq!(
+                    find_at_or_not_in_uri(&text, at, end),
+                    slow(&|b| b == b'@' || is(b, NOT_IN_URI)),
+                    "{seed}"
+                );
+                assert_eq!(find_any(&text, at, end, *b"\"<;"), slow(&|b| b"\"<;".contains(&b)), "{seed}");
+            }
         }
-    }
-
-    #[test]
-    fn portable_bits() {
-        assert_eq!(equal_bits(u64::from_le_bytes(*b"\rab\r\x0c\x0e\n\r"), b'\r'), 0b1000_1001);
     }
 
     #[test]

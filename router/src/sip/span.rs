@@ -15,15 +15,15 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span `start..end`. Offsets over [`Span::OFFSET_MAX`] are cut to it, so that a caller that was
-    /// handed an over-long buffer gets a short span and never a wrapped one.
+    /// The span `start..end`. Both are at most [`Span::OFFSET_MAX`]: [`super::Message::read`] takes no longer message.
     #[inline]
     #[must_use]
     pub const fn new(start: usize, end: usize) -> Self {
-        Self { start: clamp(start), end: clamp(end) }
+        debug_assert!(start <= Self::OFFSET_MAX && end <= Self::OFFSET_MAX);
+        Self { start: start as u16, end: end as u16 }
     }
 
-    /// The largest offset that a span can name.
+    /// The largest offset that a span can name, and so the longest message that is read.
     pub const OFFSET_MAX: usize = u16::MAX as usize;
 
     /// The empty span at `at`.
@@ -74,10 +74,6 @@ impl Span {
     pub const fn range(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
-}
-
-const fn clamp(offset: usize) -> u16 {
-    if offset > Span::OFFSET_MAX { u16::MAX } else { offset as u16 }
 }
 
 impl fmt::Debug for Span {

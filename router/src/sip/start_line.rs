@@ -141,7 +141,7 @@ pub enum StartLine {
 pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
     let line = bytes.get(..end).unwrap_or_default();
     // A method may begin with any letters, "SIP" among them, but holds no slash.
-    if line.len() >= 4 && scan::is_ignoring_case(&line[..4], b"sip/") {
+    if scan::word(line, 0) as u32 | scan::LOWER as u32 == u32::from_le_bytes(*b"sip/") {
         return read_status_line(line).map_err(|reason| (reason, None));
     }
     read_request_line(line)
@@ -149,7 +149,7 @@ pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<Start
 
 #[inline]
 fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
-    if !scan::is_ignoring_case(line.get(..8).unwrap_or_default(), b"sip/2.0 ") {
+    if !scan::word_is(line, 0, b"sip/2.0 ") {
         return Err(Reason::BadVersion);
     }
     // The reason phrase may be empty, but its SP is part of the grammar (RFC 4475 3.1.1.13).
@@ -164,29 +164,49 @@ fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
 #[inline]
 fn read_request_line(line: &[u8]) -> Result<StartLine, (Reason, Option<StartLine>)> {
     let method_end = scan::skip(line, 0, line.len(), TOKEN);
+    let version_at = line.len().saturating_sub(8);
+    let start_line = |uri: Span| StartLine::Request {
+        method: Method::of(&line[..method_end]),
+        method_span: Span::new(0, method_end),
+        uri,
+    };
+    if method_end > 0 && method_end < version_at && scan::word_is(line, version_at, b" sip/2.0") {
+        let uri = Span::new(method_end + 1, version_at);
+        let spaces = scan::find_any(line, method_end, version_at, [b' ']) != method_end
+            || scan::find_any(line, uri.start(), version_at, [b' ']) != version_at;
+        if !spaces && !uri.is_empty() {
+            return Ok(start_line(uri));
+        }
+    }
+    Err(fault(line, method_end, start_line))
+}
+
+/// Why a line that is not a good Request-Line is not one, and what can be read of it.
+#[cold]
+fn fault(
+    line: &[u8],
+    method_end: usize,
+    start_line: impl Fn(Span) -> StartLine,
+) -> (Reason, Option<StartLine>) {
     let is_request = method_end > 0 && line.get(method_end) == Some(&b' ');
-    // "SIP/" before the end is what tells a broken request from noise.
+    // "SIP/" is what tells a broken request from noise.
+    if !is_request || memchr::memmem::find(line, b"SIP/").is_none() {
+        return (Reason::NotSip, None);
+    }
     let version_at = memchr::memrchr(b' ', line).map_or(0, |at| at + 1);
     let version = line.get(version_at..).unwrap_or_default();
-    let has_version = version.len() > 4 && scan::is_ignoring_case(&version[..4], b"sip/");
-    if !is_request || !(has_version || memchr::memmem::find(line, b"SIP/").is_some()) {
-        return Err((Reason::NotSip, None));
-    }
     let uri = Span::new(method_end + 1, version_at.saturating_sub(1).max(method_end + 1));
-    let method = Method::of(&line[..method_end]);
-    let start_line = StartLine::Request { method, method_span: Span::new(0, method_end), uri };
+    let has_version = version.len() > 4 && scan::is_ignoring_case(&version[..4], b"sip/");
     let reason = if !has_version {
         Reason::BadStartLine
     } else if !scan::is_ignoring_case(version, b"sip/2.0") {
         Reason::BadVersion
     } else if uri.is_empty() || line[uri.start()] == b' ' || line[uri.end() - 1] == b' ' {
         Reason::BadStartLine
-    } else if memchr::memchr(b' ', uri.of(line)).is_some() {
-        Reason::BadRequestUri
     } else {
-        return Ok(start_line);
+        Reason::BadRequestUri
     };
-    Err((reason, Some(start_line)))
+    (reason, Some(start_line(uri)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, NOT_IN_URI};
+use super::scan::{self, NOT_IN_URI, lower_key};
 use super::span::Span;
 
 /// The scheme of a URI.
@@ -102,12 +102,13 @@ fn read_scheme(text: &[u8]) -> Option<(Scheme, usize)> {
 fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
     // "@" stands nowhere else unescaped, so the first one ends the userinfo.
     let mut host_at = at;
-    if let Some(user_len) = memchr::memchr(b'@', &bytes[at..end]) {
-        if user_len == 0 || scan::find(bytes, at, at + user_len, NOT_IN_URI) != at + user_len {
+    let stop = scan::find_at_or_not_in_uri(bytes, at, end);
+    if stop < end {
+        if bytes[stop] != b'@' || stop == at {
             return None;
         }
-        uri.user = Span::new(at, at + user_len);
-        host_at = at + user_len + 1;
+        uri.user = Span::new(at, stop);
+        host_at = stop + 1;
     }
     let host_port = host::read_host_port(bytes, host_at, end, false)?;
     uri.host_port = Some(host_port);
@@ -133,12 +134,18 @@ fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usiz
     if param.name.start() != at + 1 {
         return None;
     }
-    match param.name.len() {
-        2 if param.is(bytes, b"lr") => uri.lr = true,
-        2 if param.is(bytes, b"r2") => uri.r2 = scan::is_ignoring_case(param.value.of(bytes), b"on"),
-        4 if param.is(bytes, b"seal") => uri.seal = Some(param),
-        5 if param.is(bytes, b"maddr") => uri.maddr = Some(param),
-        9 if param.is(bytes, b"transport") => uri.transport = Some(param),
+    const LR: u64 = lower_key(b"lr");
+    const R2: u64 = lower_key(b"r2");
+    const SEAL: u64 = lower_key(b"seal");
+    const MADDR: u64 = lower_key(b"maddr");
+    const TRANSPOR: u64 = lower_key(b"transpor");
+    let len = param.name.len();
+    match param.key(bytes) {
+        LR if len == 2 => uri.lr = true,
+        R2 if len == 2 => uri.r2 = scan::is_ignoring_case(param.value.of(bytes), b"on"),
+        SEAL if len == 4 => uri.seal = Some(param),
+        MADDR if len == 5 => uri.maddr = Some(param),
+        TRANSPOR if len == 9 && bytes[param.name.end() - 1] | 0x20 == b't' => uri.transport = Some(param),
         _ => {}
     }
     Some(param.whole.end())
@@ -160,22 +167,24 @@ pub struct NameAddr {
 #[inline]
 #[must_use]
 pub fn read_name_addr(bytes: &[u8], start: usize, end: usize) -> Option<NameAddr> {
-    let mut at = scan::skip(bytes, start, end, scan::LWS);
-    let mut i = at;
+    let (mut at, mut i) = (start, start);
     while i < end {
-        match bytes[i] {
-            b'"' => {
+        i = scan::find_any(bytes, i, end, *b"<\";");
+        match bytes.get(i) {
+            Some(b'"') if i < end => {
                 i = params::quoted_end(bytes, i, end)?;
                 at = i;
             }
-            b'<' => {
-                let close = i + memchr::memchr(b'>', &bytes[i..end])?;
+            Some(b'<') if i < end => {
+                let close = scan::find_any(bytes, i, end, [b'>']);
+                if close == end {
+                    return None;
+                }
                 let (uri_start, uri_end) = scan::trim(bytes, i + 1, close);
                 let params = scan::skip(bytes, close + 1, end, scan::LWS);
                 return Some(NameAddr { uri: Span::new(uri_start, uri_end), params });
             }
-            b';' => break,
-            _ => i += 1,
+            _ => break,
         }
     }
     let (uri_start, uri_end) = scan::trim(bytes, at, i);

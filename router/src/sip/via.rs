@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, LWS};
+use super::scan::{self, LWS, lower_key};
 use super::span::Span;
 
 /// What stands at `rport`.
@@ -144,10 +144,18 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
 
 #[inline]
 fn note(via: &mut Via, bytes: &[u8], param: &Param) -> Option<()> {
-    match param.name.len() {
-        4 if param.is(bytes, b"seal") => via.seal = param.value,
-        4 if param.is(bytes, b"mark") => via.mark = param.value,
-        5 if param.is(bytes, b"rport") => {
+    const SEAL: u64 = lower_key(b"seal");
+    const MARK: u64 = lower_key(b"mark");
+    const RPORT: u64 = lower_key(b"rport");
+    const MADDR: u64 = lower_key(b"maddr");
+    const BRANCH: u64 = lower_key(b"branch");
+    const RECEIVED: u64 = lower_key(b"received");
+    if param.name.len() > 8 {
+        return Some(());
+    }
+    match param.key(bytes) {
+        BRANCH => via.branch = param.value,
+        RPORT => {
             via.rport_param = param.whole;
             via.rport = if param.has_value {
                 Rport::Value(scan::decimal(param.value.of(bytes), 65_535)? as u16)
@@ -155,9 +163,10 @@ fn note(via: &mut Via, bytes: &[u8], param: &Param) -> Option<()> {
                 Rport::Asked
             };
         }
-        5 if param.is(bytes, b"maddr") => via.maddr = Some(*param),
-        6 if param.is(bytes, b"branch") => via.branch = param.value,
-        8 if param.is(bytes, b"received") => via.received = Some(*param),
+        RECEIVED => via.received = Some(*param),
+        SEAL => via.seal = param.value,
+        MARK => via.mark = param.value,
+        MADDR => via.maddr = Some(*param),
         _ => {}
     }
     Some(())

@@ -1,0 +1,79 @@
+//! What [`super::scan_x86_64`] does with SSE2, in plain words: eight bytes at a time, or one by one.
+
+use super::scan::{self, word};
+
+/// Bitmaps of CR and LF in 64 bytes; bit 0 is the first byte.
+#[inline]
+pub(super) fn block_bits(block: &[u8; 64]) -> (u64, u64) {
+    let mut cr = 0;
+    let mut lf = 0;
+    let mut at = 0;
+    while at < 64 {
+        let part = word(block, at);
+        cr |= equal_bits(part, b'\r') << at;
+        lf |= equal_bits(part, b'\n') << at;
+        at += 8;
+    }
+    (cr, lf)
+}
+
+/// One bit for each of 16 bytes that is a delimiter.
+#[inline]
+pub(super) fn delimiters(part: &[u8; 16]) -> u32 {
+    bits(part, |byte| scan::is(byte, scan::DELIMITER))
+}
+
+/// One bit for each of 16 bytes that is `@` or must not stand in a URI.
+#[inline]
+pub(super) fn at_or_not_in_uri(part: &[u8; 16]) -> u32 {
+    bits(part, |byte| byte == b'@' || scan::is(byte, scan::NOT_IN_URI))
+}
+
+/// One bit for each of 16 bytes that is one of `needles`.
+#[inline]
+pub(super) fn any<const N: usize>(part: &[u8; 16], needles: [u8; N]) -> u32 {
+    bits(part, |byte| needles.contains(&byte))
+}
+
+#[inline]
+fn bits(part: &[u8; 16], is: impl Fn(u8) -> bool) -> u32 {
+    part.iter().enumerate().fold(0, |bits, (i, byte)| bits | u32::from(is(*byte)) << i)
+}
+
+/// One bit for each of eight bytes that equals `byte`, bit 0 for the first. Exact, unlike the shorter test for "any".
+#[inline]
+fn equal_bits(part: u64, byte: u8) -> u64 {
+    let x = part ^ (0x0101_0101_0101_0101 * u64::from(byte));
+    let low = (x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7f7f_7f7f_7f7f_7f7f;
+    let zeros = !(low | x | 0x7f7f_7f7f_7f7f_7f7f);
+    (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_bits() {
+        assert_eq!(equal_bits(u64::from_le_bytes(*b"\rab\r\x0c\x0e\n\r"), b'\r'), 0b1000_1001);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn agrees_with_sse2() {
+        use super::super::scan_x86_64 as sse2;
+        let mut block = [0u8; 64];
+        for seed in 0..200u8 {
+            for (i, byte) in block.iter_mut().enumerate() {
+                *byte = [b'\r', b'\n', 0x0c, 0x0e, 0x8d, b'x'][(i * 7 + i * i * usize::from(seed)) % 6];
+            }
+            assert_eq!(block_bits(&block), sse2::block_bits(&block));
+        }
+        for byte in 0..=255u8 {
+            let part: [u8; 16] = core::array::from_fn(|i| byte.wrapping_add(i as u8));
+            assert_eq!(delimiters(&part), sse2::delimiters(&part), "{byte}");
+            assert_eq!(at_or_not_in_uri(&part), sse2::at_or_not_in_uri(&part), "{byte}");
+            assert_eq!(any(&part, *b"\"<;"), sse2::any(&part, *b"\"<;"), "{byte}");
+        }
+    }
+}
