@@ -1,7 +1,7 @@
 //! Our Record-Route: single, or a pair where a request changes listeners (RFC 3261 16.6 step 4, RFC 5658), and its seal.
 
 use super::decision::Proof;
-use super::seal::{Key, Keys, Position, read_route_seal};
+use super::seal::{Key, Keys, Position, read_route_seal, spells};
 use super::snapshot::Listener;
 use crate::edit::Text;
 use crate::sip::uri::Uri;
@@ -55,5 +55,9 @@ pub fn prove(
         (Position::Egress | Position::Ingress, None) => return Proof::Wrong,
     };
     let call = if key.id == keys.current.id { call } else { key.call(call_id) };
-    if key.route_seal(call, ingress.id, egress.id, position) == hash { Proof::Proven } else { Proof::Wrong }
+    if spells(hash, key.route_seal(call, ingress.id, egress.id, position)) {
+        Proof::Proven
+    } else {
+        Proof::Wrong
+    }
 }

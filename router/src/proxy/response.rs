@@ -3,7 +3,7 @@
 use super::Incoming;
 use super::decision::{Decision, Proof, Step, Witness};
 use super::identity::Owner;
-use super::seal::read_return_seal;
+use super::seal::{read_return_seal, spells};
 use super::snapshot::is_usable;
 use crate::edit::Edits;
 use crate::io::ListenerIndex;
@@ -91,7 +91,7 @@ fn prove(incoming: Incoming<'_>, ours: &Via, next: &Via) -> Result<(ListenerInde
         Rport::Value(port) => Some(port),
         Rport::Absent | Rport::Asked => None,
     };
-    let proven = key.return_seal(hop, listener_id, received, rport) == hash;
+    let proven = spells(hash, key.return_seal(hop, listener_id, received, rport));
     let listener = listener.filter(|_| proven).ok_or(Reason::ResponseForged)?;
     Ok((listener, Proof::Proven))
 }

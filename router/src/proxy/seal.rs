@@ -8,6 +8,7 @@
 
 use crate::edit::text::parse_hex;
 use crate::sip::scan::{self, LOWER};
+use crate::sip::span::Span;
 use crate::sip::via::Via;
 use core::fmt;
 use core::hash::Hasher as _;
@@ -88,23 +89,23 @@ impl Key {
     #[inline]
     #[must_use]
     pub fn hop(&self, call: u64, bytes: &[u8], via: &Via) -> u64 {
-        let mut hasher = self.hop;
-        hasher.write_u64(call);
         let host = via.sent_by.host;
-        match host.address {
-            Some(IpAddr::V4(address)) => hasher.write_u64(u64::from(address.to_bits()) | 1 << 32),
-            Some(IpAddr::V6(address)) => {
-                hasher.write_u64(address.to_bits() as u64);
-                hasher.write_u64((address.to_bits() >> 64) as u64);
-            }
-            None => write_lower(&mut hasher, host.span.of(bytes)),
-        }
-        write_lower(&mut hasher, via.branch.of(bytes));
         // Lengths tell the pieces apart; a missing port and 5060 are one value.
         let host_len = if host.address.is_some() { 0 } else { host.span.len() as u64 };
         let port = u64::from(via.sent_by.port.unwrap_or(5060));
-        hasher.write_u64(port << 32 | host_len << 16 | via.branch.len() as u64);
-        hasher.finish()
+        let mut words = Words { hasher: self.hop, bytes: [0; WORDS_BYTES], len: 0 };
+        words.put(call);
+        words.put(port << 32 | host_len << 16 | via.branch.len() as u64);
+        match host.address {
+            Some(IpAddr::V4(address)) => words.put(u64::from(address.to_bits()) | 1 << 32),
+            Some(IpAddr::V6(address)) => {
+                words.put(address.to_bits() as u64);
+                words.put((address.to_bits() >> 64) as u64);
+            }
+            None => words.put_lower(bytes, host.span),
+        }
+        words.put_lower(bytes, via.branch);
+        words.finish()
     }
 
     /// The hash after the magic cookie of our branch, for a request whose topmost Via has the magic cookie.
@@ -183,13 +184,47 @@ impl Key {
     }
 }
 
-/// Feeds a text eight bytes at a time, in lower case. Its length has to be fed too.
-#[inline]
-fn write_lower(hasher: &mut SipHasher13, text: &[u8]) {
-    let mut at = 0;
-    while at < text.len() {
-        hasher.write_u64(scan::word(text, at) | LOWER);
-        at += 8;
+/// Gathers words, so that the hash is fed a buffer and not one word after the other.
+struct Words {
+    hasher: SipHasher13,
+    bytes: [u8; WORDS_BYTES],
+    len: usize,
+}
+
+/// Room for a Via with a 64-byte branch; a longer one is fed in several turns, which gives the same hash.
+const WORDS_BYTES: usize = 128;
+
+impl Words {
+    #[inline]
+    fn put(&mut self, word: u64) {
+        if self.len == WORDS_BYTES {
+            self.hasher.write(&self.bytes);
+            self.len = 0;
+        }
+        if let Some(place) = self.bytes.get_mut(self.len..self.len + 8) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        self.len += 8;
+    }
+
+    /// A text, eight bytes at a time, in lower case and with zeros after its end. Its length has to be put too.
+    #[inline]
+    fn put_lower(&mut self, bytes: &[u8], text: Span) {
+        let mut at = text.start();
+        while at + 8 <= text.end() {
+            self.put(scan::word(bytes, at) | LOWER);
+            at += 8;
+        }
+        let left = text.end() - at.min(text.end());
+        if left > 0 {
+            self.put((scan::word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * left)));
+        }
+    }
+
+    #[inline]
+    fn finish(mut self) -> u64 {
+        self.hasher.write(self.bytes.get(..self.len).unwrap_or_default());
+        self.hasher.finish()
     }
 }
 
@@ -219,20 +254,30 @@ impl Keys {
     }
 }
 
-/// A return seal, read: key id, listener id, hash.
+/// A return seal, read: key id, listener id, the text of the hash.
 #[inline]
 #[must_use]
-pub fn read_return_seal(text: &[u8]) -> Option<(u8, u16, u64)> {
+pub fn read_return_seal(text: &[u8]) -> Option<(u8, u16, &[u8])> {
     if text.len() != RETURN_SEAL_BYTES {
         return None;
     }
-    Some((parse_hex(&text[..2])? as u8, parse_hex(&text[2..6])? as u16, parse_hex(&text[6..])?))
+    let ids = parse_hex(&text[..6])?;
+    Some(((ids >> 16) as u8, ids as u16, &text[6..]))
 }
 
-/// A route seal, read: key id, position, hash.
+/// Whether `text` spells `hash`, in either case.
 #[inline]
 #[must_use]
-pub fn read_route_seal(text: &[u8]) -> Option<(u8, Position, u64)> {
+pub fn spells(text: &[u8], hash: u64) -> bool {
+    let hash = crate::edit::text::hex(hash);
+    let differs = |at: usize| (scan::word(text, at) | LOWER) ^ scan::word(&hash, at);
+    text.len() == hash.len() && differs(0) | differs(8) == 0
+}
+
+/// A route seal, read: key id, position, the text of the hash.
+#[inline]
+#[must_use]
+pub fn read_route_seal(text: &[u8]) -> Option<(u8, Position, &[u8])> {
     if text.len() != ROUTE_SEAL_BYTES {
         return None;
     }
@@ -242,7 +287,7 @@ pub fn read_route_seal(text: &[u8]) -> Option<(u8, Position, u64)> {
         b'2' => Position::Ingress,
         _ => return None,
     };
-    Some((parse_hex(&text[..2])? as u8, position, parse_hex(&text[3..])?))
+    Some((parse_hex(&text[..2])? as u8, position, &text[3..]))
 }
 
 #[cfg(test)]

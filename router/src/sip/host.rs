@@ -47,14 +47,12 @@ pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Opti
 #[inline]
 fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> Option<HostPort> {
     let from = if spaces { scan::skip(bytes, at, end, scan::LWS) } else { at };
-    let mut port = 0u32;
-    let mut i = from;
-    while i < end && i < from + 5 && bytes[i].is_ascii_digit() {
-        port = port * 10 + u32::from(bytes[i] - b'0');
-        i += 1;
+    let (count, value) = scan::leading_decimal(scan::word(bytes, from));
+    let i = from + count as usize;
+    if count == 0 || i > end {
+        return None;
     }
-    let more = i < end && bytes[i].is_ascii_digit();
-    let port = u16::try_from(port).ok().filter(|_| i > from && !more)?;
+    let port = u16::try_from(value).ok()?;
     Some(HostPort { host, port: Some(port), end: i })
 }
 
@@ -84,35 +82,24 @@ pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
 /// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
 #[inline]
 fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
-    let text = bytes.get(at..end)?;
-    let mut stop = 0;
-    let mut address = octet(text, &mut stop)?;
-    for _ in 0..3 {
-        if text.get(stop) != Some(&b'.') {
+    let mut stop = at;
+    let mut address = 0;
+    for part in 0..4 {
+        let (count, value) = scan::leading_decimal(scan::word(bytes, stop));
+        if count.wrapping_sub(1) > 2 || value > 255 {
             return None;
         }
-        stop += 1;
-        address = address << 8 | octet(text, &mut stop)?;
-    }
-    let ends = text.get(stop).is_none_or(|byte| !scan::is(*byte, HOST));
-    ends.then(|| (Ipv4Addr::from_bits(address), at + stop))
-}
-
-/// One to three digits that spell at most 255, at `at`, which is moved past them.
-#[inline(always)]
-fn octet(text: &[u8], at: &mut usize) -> Option<u32> {
-    let digit = |i: usize| text.get(i).map(|byte| u32::from(byte.wrapping_sub(b'0'))).filter(|d| *d <= 9);
-    let mut value = digit(*at)?;
-    *at += 1;
-    if let Some(second) = digit(*at) {
-        value = value * 10 + second;
-        *at += 1;
-        if let Some(third) = digit(*at) {
-            value = value * 10 + third;
-            *at += 1;
+        stop += count as usize;
+        address = address << 8 | value as u32;
+        if part < 3 {
+            if bytes.get(stop) != Some(&b'.') {
+                return None;
+            }
+            stop += 1;
         }
     }
-    (value <= 255).then_some(value)
+    let ends = stop == end || stop < end && !scan::is(bytes[stop], HOST);
+    ends.then(|| (Ipv4Addr::from_bits(address), stop))
 }
 
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).

@@ -146,8 +146,9 @@ pub fn trim(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
 #[inline]
 #[must_use]
 pub fn decimal(digits: &[u8], max: u64) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
+    if digits.len() <= 8 {
+        let (count, value) = leading_decimal(word(digits, 0));
+        return (count > 0 && count as usize == digits.len() && value <= max).then_some(value);
     }
     let mut value = 0u64;
     for &digit in digits {
@@ -161,6 +162,24 @@ pub fn decimal(digits: &[u8], max: u64) -> Option<u64> {
         }
     }
     Some(value)
+}
+
+/// How many decimal digits `word` begins with, and the number that they spell.
+///
+/// Three multiplications join neighbours: ones to pairs, pairs to fours, fours to eight.
+#[inline]
+#[must_use]
+pub fn leading_decimal(word: u64) -> (u32, u64) {
+    let x = word ^ 0x3030_3030_3030_3030;
+    let not_digits = (x | (x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) & 0x8080_8080_8080_8080;
+    let count = not_digits.trailing_zeros() / 8;
+    if count == 0 {
+        return (0, 0);
+    }
+    let x = x << (64 - 8 * count);
+    let x = (x & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
+    let x = x.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
+    (count, x.wrapping_mul(10_000 << 32 | 1) >> 32)
 }
 
 /// Eight bytes from `at`, little-endian; bytes past the end of `bytes` read as 0.
@@ -313,6 +332,13 @@ mod tests {
         assert_eq!(decimal(b"99999999999999999999999999", u64::from(u32::MAX)), None);
         assert_eq!(decimal(b"", 9), None);
         assert_eq!(decimal(b"-1", 9), None);
+        assert_eq!(decimal(b"12345678", u64::MAX), Some(12_345_678));
+        assert_eq!(decimal(b"123456789", u64::MAX), Some(123_456_789));
+        for byte in 0..=255u8 {
+            let digits = if byte.is_ascii_digit() { 2 } else { 1 };
+            assert_eq!(leading_decimal(word(&[b'7', byte, b'x'], 0)).0, digits, "{byte}");
+        }
+        assert_eq!(leading_decimal(word(b"5060;lr", 0)), (4, 5060));
     }
 
     #[test]
