@@ -171,7 +171,7 @@ pub fn decimal(digits: &[u8], max: u64) -> Option<u64> {
 #[must_use]
 pub fn leading_decimal(word: u64) -> (u32, u64) {
     let x = word ^ 0x3030_3030_3030_3030;
-    let not_digits = (x | (x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) & 0x8080_8080_8080_8080;
+    let not_digits = (x | ((x & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676)) & 0x8080_8080_8080_8080;
     let count = not_digits.trailing_zeros() / 8;
     if count == 0 {
         return (0, 0);
