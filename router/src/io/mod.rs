@@ -5,7 +5,7 @@
 //! layer either transmits the frame or takes it back. So none can be lost or used twice.
 
 pub mod memory;
-// pub mod udp;
+pub mod udp;
 
 use core::net::SocketAddr;
 
