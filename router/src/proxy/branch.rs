@@ -1,18 +1,16 @@
 //! Our Via on a request, and what is filled in on the one below it (RFC 3261 16.6 step 8, 16.11, 18.2.1; RFC 3581).
 
-use super::seal::Key;
+use super::seal::{Back, Key};
 use super::snapshot::Listener;
 use crate::edit::{Edits, Text};
 use crate::sip::via::{Rport, Via};
 use core::net::{IpAddr, SocketAddr};
 
-/// `received` and `rport` of the Via below ours, as they stand when we send it on.
+/// The Via below ours, as it stands when we send it on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Filled {
-    /// `received`
-    pub received: Option<IpAddr>,
-    /// `rport`
-    pub rport: Option<u16>,
+pub struct Filled<'b> {
+    /// What it says of the way back.
+    pub back: Back<'b>,
     /// Whether anything was changed.
     pub changed: bool,
 }
@@ -22,7 +20,7 @@ pub struct Filled {
 /// `received` goes in when sent-by is not literally the source address (18.2.1), and always when `rport` asks for a value (RFC 3581 4). One
 /// that the sender wrote itself is overwritten: where it differs from the source it is a lie.
 #[inline]
-pub fn fill(edits: &mut Edits, bytes: &[u8], via: &Via, source: SocketAddr) -> Filled {
+pub fn fill<'b>(edits: &mut Edits, bytes: &'b [u8], via: &Via, source: SocketAddr) -> Filled<'b> {
     let ip = source.ip();
     let asked = via.rport == Rport::Asked;
     let mut changed = asked;
@@ -53,7 +51,8 @@ pub fn fill(edits: &mut Edits, bytes: &[u8], via: &Via, source: SocketAddr) -> F
         Rport::Asked => Some(source.port()),
         Rport::Value(port) => Some(port),
     };
-    Filled { received, rport, changed }
+    let maddr = via.maddr.map(|maddr| maddr.value.of(bytes));
+    Filled { back: Back { received, rport, maddr }, changed }
 }
 
 #[inline]

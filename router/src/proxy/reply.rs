@@ -7,7 +7,7 @@ use super::seal::{Key, TAG_BYTES, TAG_PREFIX};
 use super::snapshot::is_usable;
 use crate::edit::Edits;
 use crate::edit::text;
-use crate::sip::header_field::Name;
+use crate::sip::header_field::{self, Name};
 use crate::sip::host;
 use crate::sip::message::Message;
 use crate::sip::span::Span;
@@ -94,7 +94,7 @@ fn keep_fields(message: &Message, bytes: &[u8], tag: &[u8; TAG_BYTES], edits: &m
             edits.delete(Span::new(kept_end, field.line.start()));
         }
         kept_end = field.line.end();
-        if field.name == Name::To && message.to_tag.is_empty() && !has_tag(field.value.of(bytes)) {
+        if field.name == Name::To && !has_tag(bytes, field.value) {
             edits.insert(field.value.end(), |text| {
                 text.put(b";tag=");
                 text.put(tag);
@@ -104,9 +104,12 @@ fn keep_fields(message: &Message, bytes: &[u8], tag: &[u8; TAG_BYTES], edits: &m
     kept_end
 }
 
-/// Whether a To that may not be by the grammar has something like a tag already; a second one would make it worse.
-fn has_tag(to: &[u8]) -> bool {
-    to.windows(5).any(|w| w.eq_ignore_ascii_case(b";tag="))
+/// Whether a To has a tag. One that is not by the grammar may have something like it, and a second would make it worse.
+fn has_tag(bytes: &[u8], to: Span) -> bool {
+    match header_field::read_tag(bytes, to) {
+        Some(tag) => !tag.is_empty(),
+        None => to.of(bytes).windows(5).any(|w| w.eq_ignore_ascii_case(b";tag=")),
+    }
 }
 
 /// All option tags of Proxy-Require; this proxy supports none.
@@ -118,13 +121,14 @@ fn put_unsupported(text: &mut crate::edit::Text, message: &Message, bytes: &[u8]
     }
 }
 
-/// Where a reply goes (18.2.2, RFC 3581 4): the source address, at the source port if `rport` asks for it, else at the port of sent-by.
+/// Where a reply goes (18.2.2, RFC 3581 4): the source address, at the port of `rport`, which is the source's where it was asked for, else of sent-by.
 ///
 /// `maddr` is honoured for trusted sources only. A stranger could have replies sent to anybody by it; this is a security default.
 fn destination(via: &Via, bytes: &[u8], source: SocketAddr, trusted: bool) -> Option<SocketAddr> {
     let port = match via.rport {
         Rport::Asked => source.port(),
-        Rport::Absent | Rport::Value(_) => via.sent_by.port.unwrap_or(5060),
+        Rport::Value(port) => port,
+        Rport::Absent => via.sent_by.port.unwrap_or(5060),
     };
     let maddr = via.maddr.filter(|_| trusted);
     let address = match maddr {

@@ -255,7 +255,10 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         }
         self.witness.step(Step::MaddrStripped);
         let transport = self.uri.transport.map_or(Span::default(), |transport| transport.whole);
-        self.left_out = [Span::new(host_port.host.span.end(), host_port.end), maddr.whole, transport];
+        let sips = self.uri.scheme == Scheme::Sips;
+        let is_default = host_port.port == Some(default_port(sips));
+        let port_end = if is_default { host_port.host.span.end() } else { host_port.end };
+        self.left_out = [Span::new(host_port.host.span.end(), port_end), maddr.whole, transport];
         self.left_out.sort_unstable_by_key(|span| span.start);
         self.uri.host_port = Some(HostPort { port: None, ..host_port });
         (self.uri.maddr, self.uri.transport) = (None, None);
@@ -290,7 +293,9 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
             self.witness.step(Step::NextHopRoute { value: route.span, strict: !route.uri.lr });
             return Ok((next_hop(&route.uri, self.incoming.bytes)?, self.pair_egress));
         }
-        let elsewhere = self.uri.host_port.is_some() && self.owner(&self.uri).is_none();
+        // 16.5: a maddr that is not ours makes the Request-URI the only target, whoever's its host is.
+        let elsewhere =
+            self.uri.host_port.is_some() && (self.uri.maddr.is_some() || self.owner(&self.uri).is_none());
         if elsewhere && (self.trusted || self.is_proven_dialog()) {
             self.witness.step(Step::NextHopRequestUri);
             return Ok((next_hop(&self.uri, self.incoming.bytes)?, self.pair_egress));
@@ -361,7 +366,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         let hop = key.hop(self.call, bytes, &self.via);
         let stamp = Stamp {
             branch: self.branch(hop),
-            return_seal: key.return_seal(hop, self.ingress.id, filled.received, filled.rport),
+            return_seal: key.return_seal(hop, self.ingress.id, &filled.back),
             ingress_id: self.ingress.id,
             mark,
         };
@@ -369,9 +374,9 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         if record_route {
             self.witness.step(Step::RecordRouted { double: egress != flow.listener });
         }
-        let Some(first_via) = message.field(Name::Via) else { return };
+        // Right below the start-line, so that it is above any Record-Route, wherever that stands.
         let (call, ingress) = (self.call, self.ingress);
-        self.edits.insert(first_via.line.start(), |text| {
+        self.edits.insert(message.start_line_span.end() + 2, |text| {
             branch::put_via(text, egress_listener, key, &stamp);
             if record_route {
                 let seal = snapshot.seal_routes.then_some((key, call));

@@ -3,7 +3,7 @@
 use super::Incoming;
 use super::decision::{Decision, Proof, Step, Witness};
 use super::identity::Owner;
-use super::seal::{read_return_seal, spells};
+use super::seal::{Back, read_return_seal, spells};
 use super::snapshot::is_usable;
 use crate::edit::Edits;
 use crate::io::ListenerIndex;
@@ -91,7 +91,8 @@ fn prove(incoming: Incoming<'_>, ours: &Via, next: &Via) -> Result<(ListenerInde
         Rport::Value(port) => Some(port),
         Rport::Absent | Rport::Asked => None,
     };
-    let proven = spells(hash, key.return_seal(hop, listener_id, received, rport));
+    let back = Back { received, rport, maddr: next.maddr.map(|maddr| maddr.value.of(bytes)) };
+    let proven = spells(hash, key.return_seal(hop, listener_id, &back));
     let listener = listener.filter(|_| proven).ok_or(Reason::ResponseForged)?;
     Ok((listener, Proof::Proven))
 }

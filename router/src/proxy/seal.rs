@@ -137,20 +137,14 @@ impl Key {
         hasher.finish()
     }
 
-    /// The hash of a return seal: the listener a request came in by, and the Via below ours as we send it on.
+    /// The hash of a return seal: the listener a request came in by, and all of the Via below ours, as we send it on, that a response is sent by.
     #[inline]
     #[must_use]
-    pub fn return_seal(
-        &self,
-        hop: u64,
-        listener_id: u16,
-        received: Option<IpAddr>,
-        rport: Option<u16>,
-    ) -> u64 {
+    pub fn return_seal(&self, hop: u64, listener_id: u16, back: &Back<'_>) -> u64 {
         let mut hasher = self.return_seal;
         hasher.write_u64(hop);
-        let rport = rport.map_or(0, |port| u64::from(port) | 1 << 16);
-        let (kind, address) = match received {
+        let rport = back.rport.map_or(0, |port| u64::from(port) | 1 << 16);
+        let (kind, address) = match back.received {
             None => (0, 0),
             Some(IpAddr::V4(address)) => (1, u128::from(address.to_bits())),
             Some(IpAddr::V6(address)) => (2, address.to_bits()),
@@ -159,6 +153,10 @@ impl Key {
         hasher.write_u64(address as u64);
         if kind == 2 {
             hasher.write_u64((address >> 64) as u64);
+        }
+        if let Some(maddr) = back.maddr {
+            hasher.write(b"maddr");
+            maddr.iter().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
         }
         hasher.finish()
     }
@@ -182,6 +180,17 @@ impl Key {
         hasher.write_u64(u64::from(cseq_number));
         hasher.finish()
     }
+}
+
+/// What a Via says, beside sent-by and branch, of the way back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Back<'b> {
+    /// `received`
+    pub received: Option<IpAddr>,
+    /// `rport`
+    pub rport: Option<u16>,
+    /// `maddr`, as text.
+    pub maddr: Option<&'b [u8]>,
 }
 
 /// Gathers words, so that the hash is fed a buffer and not one word after the other.
@@ -326,8 +335,21 @@ mod tests {
         let (a, b) = (Key::new(1, &[7; 16]), Key::new(1, &[8; 16]));
         assert_ne!(a.branch(1, 1), b.branch(1, 1));
         assert_ne!(a.branch(1, 1), a.tag(1, 1));
-        assert_ne!(a.return_seal(1, 1, None, None), a.return_seal(1, 2, None, None));
-        assert_ne!(a.return_seal(1, 1, None, Some(0)), a.return_seal(1, 1, None, None));
+        let seal = |listener_id, received: Option<&str>, rport, maddr: Option<&'static str>| {
+            let received = received.map(|text| text.parse().unwrap());
+            a.return_seal(1, listener_id, &Back { received, rport, maddr: maddr.map(str::as_bytes) })
+        };
+        let seals = [
+            seal(1, None, None, None),
+            seal(2, None, None, None),
+            seal(1, Some("0.0.0.0"), None, None),
+            seal(1, Some("::"), None, None),
+            seal(1, None, Some(0), None),
+            seal(1, None, None, Some("a")),
+            seal(1, None, None, Some("b")),
+        ];
+        assert!((0..seals.len()).all(|i| !seals[i + 1..].contains(&seals[i])));
+        assert_eq!(seal(1, None, None, Some("Host")), seal(1, None, None, Some("hOST")));
         assert_ne!(a.route_seal(1, 1, 2, Position::Egress), a.route_seal(1, 2, 1, Position::Egress));
         assert_ne!(a.route_seal(1, 1, 1, Position::Single), a.route_seal(1, 1, 1, Position::Egress));
     }

@@ -135,7 +135,7 @@ pub fn same_method(bytes: &[u8], method: Method, span: Span, other: Span) -> boo
 #[must_use]
 pub fn read_tag(bytes: &[u8], value: Span) -> Option<Span> {
     let end = value.end();
-    let mut at = uri::read_name_addr(bytes, value.start(), end)?.params;
+    let mut at = uri::read_name_addr::<false>(bytes, value.start(), end)?.params;
     if at == end {
         return Some(Span::empty_at(end));
     }

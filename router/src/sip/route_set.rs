@@ -58,7 +58,7 @@ impl<'a> RouteSet<'a> {
     fn read(&mut self, field: &Field) -> Option<RouteValue> {
         let end = field.value.end();
         let start = if self.at == 0 { field.value.start() } else { self.at };
-        let name_addr = uri::read_name_addr(self.bytes, start, end)?;
+        let name_addr = uri::read_name_addr::<true>(self.bytes, start, end)?;
         let uri = uri::read(self.bytes, name_addr.uri.start(), name_addr.uri.end())?;
         let stop = self.skip_params(name_addr.params, end)?;
         let last = stop == end;

@@ -140,15 +140,22 @@ fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usiz
     const MADDR: u64 = lower_key(b"maddr");
     const TRANSPOR: u64 = lower_key(b"transpor");
     let len = param.name.len();
+    // 19.1.1: no parameter twice.
     match param.key(bytes) {
         LR if len == 2 => uri.lr = true,
         R2 if len == 2 => uri.r2 = scan::is_ignoring_case(param.value.of(bytes), b"on"),
-        SEAL if len == 4 => uri.seal = Some(param),
-        MADDR if len == 5 => uri.maddr = Some(param),
-        TRANSPOR if len == 9 && bytes[param.name.end() - 1] | 0x20 == b't' => uri.transport = Some(param),
+        SEAL if len == 4 => set_once(&mut uri.seal, param)?,
+        MADDR if len == 5 => set_once(&mut uri.maddr, param)?,
+        TRANSPOR if len == 9 && bytes[param.name.end() - 1] | 0x20 == b't' => {
+            set_once(&mut uri.transport, param)?;
+        }
         _ => {}
     }
     Some(param.whole.end())
+}
+
+fn set_once(place: &mut Option<Param>, param: Param) -> Option<()> {
+    place.replace(param).is_none().then_some(())
 }
 
 /// An address with its brackets and name taken off: the URI in `Route: "Name" <sip:...>;param`, or a bare one.
@@ -163,13 +170,14 @@ pub struct NameAddr {
 /// Takes `name-addr / addr-spec` apart (RFC 3261 20, 25.1) in `start..end`, which is one value of a list.
 ///
 /// Without brackets, everything from the first `;` on belongs to the header field and not to the URI (RFC 3261 20).
-/// A display name that is not by the grammar is let pass, as long as quotes and brackets close (RFC 4475 3.1.2.14, 3.1.2.15).
+/// A display name that is not by the grammar is let pass, as long as quotes and brackets close (RFC 4475 3.1.2.14, 3.1.2.15). In a list, which Route is and
+/// From and To are not, a comma outside of both ends the value.
 #[inline]
 #[must_use]
-pub fn read_name_addr(bytes: &[u8], start: usize, end: usize) -> Option<NameAddr> {
+pub fn read_name_addr<const IN_LIST: bool>(bytes: &[u8], start: usize, end: usize) -> Option<NameAddr> {
     let (mut at, mut i) = (start, start);
     while i < end {
-        i = scan::find_any(bytes, i, end, *b"<\";");
+        i = scan::find_any(bytes, i, end, if IN_LIST { *b"<\";," } else { *b"<\";;" });
         match bytes.get(i) {
             Some(b'"') if i < end => {
                 i = params::quoted_end(bytes, i, end)?;
@@ -233,6 +241,7 @@ mod tests {
             "a",
             "sip:a;",
             "sip:a;;",
+            "sip:a;maddr=b;maddr=b",
             "sip:a;x=",
             "sip:a>b",
             "1x:y",
@@ -247,13 +256,15 @@ mod tests {
     #[test]
     fn name_addrs() {
         let take = |text: &'static str| {
-            read_name_addr(text.as_bytes(), 0, text.len())
+            read_name_addr::<false>(text.as_bytes(), 0, text.len())
                 .map(|n| (std::str::from_utf8(n.uri.of(text.as_bytes())).unwrap(), &text[n.params..]))
         };
         assert_eq!(take("\"a, <b>\" <sip:x;lr>;y"), Some(("sip:x;lr", ";y")));
         assert_eq!(take("sip:x;tag=1"), Some(("sip:x", ";tag=1")));
         assert_eq!(take("caller<sip:x>"), Some(("sip:x", "")));
         assert_eq!(take("Bell, A < sip:x > ;tag"), Some(("sip:x", ";tag")));
+        let in_list = read_name_addr::<true>(b"sip:x , <sip:y>", 0, 15).unwrap();
+        assert_eq!((in_list.uri, in_list.params), (Span::new(0, 5), 6));
         assert_eq!(take("\"a <sip:x>"), None);
         assert_eq!(take("<sip:x"), None);
     }

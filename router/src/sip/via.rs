@@ -153,9 +153,10 @@ fn note(via: &mut Via, bytes: &[u8], param: &Param) -> Option<()> {
     if param.name.len() > 8 {
         return Some(());
     }
+    // 7.3.1: no parameter twice. Of two, somebody else would believe the other one.
     match param.key(bytes) {
-        BRANCH => via.branch = param.value,
-        RPORT => {
+        BRANCH if via.branch.is_empty() => via.branch = param.value,
+        RPORT if via.rport == Rport::Absent => {
             via.rport_param = param.whole;
             via.rport = if param.has_value {
                 Rport::Value(scan::decimal(param.value.of(bytes), 65_535)? as u16)
@@ -163,10 +164,11 @@ fn note(via: &mut Via, bytes: &[u8], param: &Param) -> Option<()> {
                 Rport::Asked
             };
         }
-        RECEIVED => via.received = Some(*param),
-        SEAL => via.seal = param.value,
-        MARK => via.mark = param.value,
-        MADDR => via.maddr = Some(*param),
+        RECEIVED if via.received.is_none() => via.received = Some(*param),
+        SEAL if via.seal.is_empty() => via.seal = param.value,
+        MARK if via.mark.is_empty() => via.mark = param.value,
+        MADDR if via.maddr.is_none() => via.maddr = Some(*param),
+        BRANCH | RPORT | RECEIVED | SEAL | MARK | MADDR => return None,
         _ => {}
     }
     Some(())
