@@ -10,13 +10,18 @@
 //! bytes that must change. [`stats`] counts what became of every datagram. Nothing of this allocates, locks, logs, blocks, resolves a name or panics, and no
 //! message leaves a trace that another one could meet: the same request in gives the same bytes out, on every worker and every node that shares the key.
 //!
+//! A [`worker`] is a pinned thread that breathes batches through it. [`control`] may do all that the data plane may not: it reads the configuration, binds
+//! sockets, publishes snapshots, answers operators.
+//!
 //! Read [`forward`] first.
 
 #![deny(unsafe_code)]
 
+pub mod control;
 pub mod edit;
 pub mod forward;
 pub mod io;
 pub mod proxy;
 pub mod sip;
 pub mod stats;
+pub mod worker;

@@ -1,0 +1,16 @@
+//! The control plane: everything that may allocate, block or log. It reads the [`config`] and the [`keys`], builds the snapshot, [`run`]s the workers,
+//! and answers an operator: [`admin`] and [`stats`] say what happens, [`explain`] says why.
+//!
+//! The data plane never names it. What crosses is one immutable [`crate::proxy::snapshot::Snapshot`], published whole, and the counters.
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod config;
+pub mod cpus;
+pub mod explain;
+pub mod keys;
+pub mod load;
+pub mod log;
+pub mod run;
+pub mod stats;
