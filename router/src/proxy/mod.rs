@@ -10,6 +10,7 @@ pub mod decision;
 pub mod identity;
 pub mod interval;
 pub mod loop_mark;
+pub mod own_route;
 pub mod prefix;
 pub mod record_route;
 pub mod reply;

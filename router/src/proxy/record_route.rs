@@ -4,7 +4,6 @@ use super::decision::Proof;
 use super::seal::{Key, Keys, Position, read_route_seal, spells};
 use super::snapshot::Listener;
 use crate::edit::Text;
-use crate::sip::uri::Uri;
 
 /// Writes the Record-Route of a request, each value with its CRLF: one where it leaves by the listener it came in by, else two, the egress's on top.
 ///
@@ -29,7 +28,7 @@ pub fn put_record_route(text: &mut Text, key: Option<(&Key, u64)>, ingress: &Lis
     }
 }
 
-/// Whether the seal in `uri` proves that this cluster wrote it into a Record-Route of this call.
+/// Whether `seal` proves that this cluster wrote the URI that it stands in into a Record-Route of this call.
 ///
 /// `this` is the listener that the URI names, `partner` the one that the other value of the pair names, if there is one.
 #[inline]
@@ -38,15 +37,11 @@ pub fn prove(
     keys: &Keys,
     call_id: &[u8],
     call: u64,
-    bytes: &[u8],
-    uri: &Uri,
+    seal: &[u8],
     this: &Listener,
     partner: Option<&Listener>,
 ) -> Proof {
-    let Some(seal) = uri.seal.and_then(|param| read_route_seal(param.value.of(bytes))) else {
-        return Proof::Absent;
-    };
-    let (key_id, position, hash) = seal;
+    let Some((key_id, position, hash)) = read_route_seal(seal) else { return Proof::Absent };
     let Some(key) = keys.by_id(key_id) else { return Proof::Wrong };
     let (ingress, egress) = match (position, partner) {
         (Position::Single, _) => (this, this),

@@ -7,6 +7,7 @@ use super::branch::{self, Stamp};
 use super::decision::{Proof, Refusal, Step, Witness};
 use super::identity::{Owner, default_port};
 use super::loop_mark;
+use super::own_route::{OwnRoute, Place};
 use super::record_route::{self, put_record_route};
 use super::reply;
 use super::rules::{Action, Subject};
@@ -163,7 +164,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         if !self.uri.lr || !self.uri.user.is_empty() || self.incoming.message.first(Name::Route).is_none() {
             return Ok(());
         }
-        let Some(Owner::Listener(this)) = self.owner(&self.uri) else { return Ok(()) };
+        let Some(this @ Owner::Listener(_)) = self.owner(&self.uri) else { return Ok(()) };
         let (mut before, mut last, mut first) = (None, None, None);
         let mut values = RouteSet::new(self.incoming.message, self.incoming.bytes);
         while let Some(value) = values.next_value().map_err(|_| Reason::BadRoute)? {
@@ -173,7 +174,8 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         let Some(last) = last else { return Ok(()) };
         let partner = first.filter(|value| self.uri.r2 && value.uri.r2 && before.is_some());
         let partner = partner.and_then(|value| self.owner(&value.uri));
-        let proof = self.prove(&self.uri, this, partner);
+        let seal = self.uri.seal.map_or(Span::default(), |seal| seal.value);
+        let proof = self.prove_anyway(seal, this, partner);
         if self.incoming.snapshot.seal_routes && proof != Proof::Proven {
             return Ok(());
         }
@@ -192,70 +194,90 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     /// 16.4: removes Route values while the topmost is ours, so both of a pair.
     #[inline]
     fn pop(&mut self) -> Result<(), Reason> {
-        let mut values = RouteSet::new(self.incoming.message, self.incoming.bytes);
+        let Incoming { snapshot, bytes, message, .. } = self.incoming;
+        let mut values = RouteSet::new(message, bytes);
         // A value with r2=on whose partner may come next.
-        let mut waiting: Option<(RouteValue, ListenerIndex)> = None;
-        loop {
-            let value = values.next_value().map_err(|_| Reason::BadRoute)?;
-            let value = value.filter(|value| !self.popping.is_undone(value));
-            let owner = value.and_then(|value| self.owner(&value.uri));
-            let (Some(value), Some(owner)) = (value, owner) else {
-                self.route = value;
-                break;
-            };
-            self.popping.pop(&value, self.incoming.message, self.edits);
-            let second = waiting.take().filter(|_| value.uri.r2);
-            let proof = match (owner, second) {
-                (Owner::Listener(this), Some((first, first_listener))) => {
-                    self.pair_egress = Some(this);
-                    self.prove(&first.uri, first_listener, Some(Owner::Listener(this)))
+        let mut waiting: Option<OwnRoute> = None;
+        while let Some(own) = self.next_own(&mut values)? {
+            self.popping.pop(&own.place, message, self.edits);
+            let first = waiting.take().filter(|_| own.r2);
+            let proof = match (first, own.owner) {
+                (Some(first), Owner::Listener(listener)) => {
+                    self.pair_egress = Some(listener);
+                    self.prove(first.seal, first.owner, Some(own.owner))
                 }
-                (Owner::Listener(this), None) if value.uri.r2 => {
-                    waiting = Some((value, this));
+                (None, Owner::Listener(_)) if own.r2 => {
+                    waiting = Some(own);
                     Proof::NotAsked
                 }
-                (Owner::Listener(this), None) => self.prove(&value.uri, this, None),
-                (Owner::Domain, _) => Proof::Absent,
+                (None, Owner::Listener(_)) => self.prove(own.seal, own.owner, None),
+                (_, Owner::Domain) => Proof::Absent,
             };
-            let unsealed = !self.incoming.snapshot.seal_routes;
-            self.proven |= proof == Proof::Proven || unsealed;
-            let (second, r2) = (second.is_some(), value.uri.r2);
-            self.witness.step(Step::Popped { value: value.span, r2, second, proof });
+            self.proven |= proof == Proof::Proven || !snapshot.seal_routes;
+            let (second, r2) = (first.is_some(), own.r2);
+            self.witness.step(Step::Popped { value: own.place.span, r2, second, proof });
         }
         Ok(())
     }
 
-    /// Whether the seal of one of our URIs proves. A trusted source is not asked, unless the answer decides what the URI is.
+    /// The topmost Route value if it is ours. If not, it is kept in [`Self::route`].
     #[inline]
-    fn prove(&self, uri: &Uri, this: ListenerIndex, partner: Option<Owner>) -> Proof {
-        let Incoming { snapshot, bytes, message, .. } = self.incoming;
-        if self.trusted && uri.span != self.uri.span {
-            return Proof::NotAsked;
+    fn next_own(&mut self, values: &mut RouteSet<'a>) -> Result<Option<OwnRoute>, Reason> {
+        let Incoming { snapshot, bytes, .. } = self.incoming;
+        if self.popping.undone.is_none()
+            && let Some(own) = OwnRoute::take(values, snapshot, bytes)
+        {
+            return Ok(Some(own));
         }
-        let partner = match partner {
-            Some(Owner::Listener(partner)) => snapshot.listener(partner),
-            Some(Owner::Domain) | None => None,
+        let value = values.next_value().map_err(|_| Reason::BadRoute)?;
+        let Some(value) = value.filter(|value| !self.popping.is_undone(value)) else { return Ok(None) };
+        let owner = self.owner(&value.uri);
+        if owner.is_none() {
+            self.route = Some(value);
+        }
+        Ok(owner.map(|owner| OwnRoute::of(&value, owner)))
+    }
+
+    /// Whether the seal of one of our URIs proves. A trusted source is not asked.
+    #[inline]
+    fn prove(&self, seal: Span, this: Owner, partner: Option<Owner>) -> Proof {
+        if self.trusted { Proof::NotAsked } else { self.prove_anyway(seal, this, partner) }
+    }
+
+    /// Whether the seal proves, whoever asks.
+    fn prove_anyway(&self, seal: Span, this: Owner, partner: Option<Owner>) -> Proof {
+        let Incoming { snapshot, bytes, message, .. } = self.incoming;
+        let listener = |owner| match owner {
+            Owner::Listener(index) => snapshot.listener(index),
+            Owner::Domain => None,
         };
-        let Some(this) = snapshot.listener(this) else { return Proof::Wrong };
+        let Some(this) = listener(this) else { return Proof::Wrong };
         let call_id = message.value(Name::CallId, bytes);
-        record_route::prove(&snapshot.keys, call_id, self.call, bytes, uri, this, partner)
+        let partner = partner.and_then(listener);
+        record_route::prove(&snapshot.keys, call_id, self.call, seal.of(bytes), this, partner)
     }
 
     /// 16.4, last paragraph: a `maddr` of ours goes, with the port and transport that belonged to it.
     #[inline]
     fn strip_maddr(&mut self) -> Result<(), Reason> {
         let (Some(maddr), Some(host_port)) = (self.uri.maddr, self.uri.host_port) else { return Ok(()) };
-        let Incoming { snapshot, bytes, .. } = self.incoming;
+        let Incoming { snapshot, flow, bytes, .. } = self.incoming;
+        let sips = self.uri.scheme == Scheme::Sips;
+        let port = host_port.port.unwrap_or(default_port(sips));
+        // Only where the request came by the port and transport that the URI indicates.
+        let transport = self.uri.transport.map_or(Span::default(), |transport| transport.whole);
+        let is_udp = self.uri.transport.is_none_or(|t| scan::is_ignoring_case(t.value.of(bytes), b"udp"));
+        if port != flow.destination.port() || sips || !is_udp {
+            return Ok(());
+        }
         let value = maddr.value;
         let read = host::read_host_port(bytes, value.start(), value.end(), false);
         let Some(mut ours) = read.filter(|read| read.end == value.end()) else { return Ok(()) };
         ours.port = host_port.port;
-        if snapshot.identity.owner(bytes, &ours, self.uri.scheme == Scheme::Sips).is_none() {
+        if snapshot.identity.owner(bytes, &ours, sips).is_none() {
             return Ok(());
         }
         self.witness.step(Step::MaddrStripped);
-        let transport = self.uri.transport.map_or(Span::default(), |transport| transport.whole);
-        let sips = self.uri.scheme == Scheme::Sips;
         let is_default = host_port.port == Some(default_port(sips));
         let port_end = if is_default { host_port.host.span.end() } else { host_port.end };
         self.left_out = [Span::new(host_port.host.span.end(), port_end), maddr.whole, transport];
@@ -396,7 +418,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         let Incoming { bytes, message, .. } = self.incoming;
         let strict = self.route.filter(|route| !route.uri.lr);
         if let Some(route) = strict {
-            self.popping.pop(&route, message, self.edits);
+            self.popping.pop(&Place::from(&route), message, self.edits);
         }
         self.popping.finish(message, self.edits);
         let (uri, left_out) = (self.uri, self.left_out);
@@ -468,7 +490,7 @@ impl Popping {
 
     /// Removes the topmost value that is left.
     #[inline]
-    fn pop(&mut self, value: &RouteValue, message: &Message, edits: &mut Edits) {
+    fn pop(&mut self, value: &Place, message: &Message, edits: &mut Edits) {
         let field = &message.fields()[value.field];
         let followed_by_undone = self.undone.is_some_and(|(last, _)| last.span.start() == value.next);
         if value.last || followed_by_undone {

@@ -55,6 +55,25 @@ impl<'a> RouteSet<'a> {
         self.read(field).ok_or(BadRoute).map(Some)
     }
 
+    /// Where the next value begins, and where its field's value ends: the index of the field and both offsets. `None` after the last.
+    #[inline]
+    #[must_use]
+    pub fn place(&self) -> Option<(usize, usize, usize)> {
+        let value = self.message.fields().get(self.field)?.value;
+        Some((self.field, if self.at == 0 { value.start() } else { self.at }, value.end()))
+    }
+
+    /// Goes past the next value, which somebody else has read: whether it is the last of its field, and where the one after it begins.
+    #[inline]
+    pub fn pass(&mut self, last: bool, next: usize) {
+        if last {
+            let next = self.message.next(Name::Route, self.field + 1);
+            (self.field, self.at) = (next.unwrap_or(usize::MAX), 0);
+        } else {
+            self.at = next;
+        }
+    }
+
     fn read(&mut self, field: &Field) -> Option<RouteValue> {
         let end = field.value.end();
         let start = if self.at == 0 { field.value.start() } else { self.at };
@@ -72,12 +91,7 @@ impl<'a> RouteSet<'a> {
             last,
             next,
         };
-        if last {
-            let next = self.message.next(Name::Route, self.field + 1);
-            (self.field, self.at) = (next.unwrap_or(usize::MAX), 0);
-        } else {
-            self.at = next;
-        }
+        self.pass(last, next);
         Some(value)
     }
 

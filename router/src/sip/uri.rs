@@ -167,36 +167,55 @@ pub struct NameAddr {
     pub params: usize,
 }
 
-/// Takes `name-addr / addr-spec` apart (RFC 3261 20, 25.1) in `start..end`, which is one value of a list.
+/// Takes `name-addr / addr-spec` apart (RFC 3261 20, 25.1) in `start..end`, which begins with no white space.
 ///
-/// Without brackets, everything from the first `;` on belongs to the header field and not to the URI (RFC 3261 20).
-/// A display name that is not by the grammar is let pass, as long as quotes and brackets close (RFC 4475 3.1.2.14, 3.1.2.15). In a list, which Route is and
-/// From and To are not, a comma outside of both ends the value.
+/// Without brackets, everything from the first `;` on belongs to the header field and not to the URI (RFC 3261 20). In a list, which Route is and From and To are
+/// not, a comma outside of quotes and brackets ends the value. A display name is one quoted string or tokens; of others no proxy may
+/// pass the fault on (RFC 4475 3.1.2.15). White space inside the brackets is let pass (RFC 4475 3.1.2.14).
 #[inline]
 #[must_use]
 pub fn read_name_addr<const IN_LIST: bool>(bytes: &[u8], start: usize, end: usize) -> Option<NameAddr> {
-    let (mut at, mut i) = (start, start);
-    while i < end {
-        i = scan::find_any(bytes, i, end, if IN_LIST { *b"<\";," } else { *b"<\";;" });
-        match bytes.get(i) {
-            Some(b'"') if i < end => {
-                i = params::quoted_end(bytes, i, end)?;
-                at = i;
-            }
-            Some(b'<') if i < end => {
-                let close = scan::find_any(bytes, i, end, [b'>']);
-                if close == end {
-                    return None;
-                }
-                let (uri_start, uri_end) = scan::trim(bytes, i + 1, close);
-                let params = scan::skip(bytes, close + 1, end, scan::LWS);
-                return Some(NameAddr { uri: Span::new(uri_start, uri_end), params });
-            }
-            _ => break,
+    let open = match bytes.get(start).filter(|_| start < end)? {
+        b'<' => start,
+        b'"' => {
+            let open = scan::skip(bytes, params::quoted_end(bytes, start, end)?, end, scan::LWS);
+            (open < end && bytes[open] == b'<').then_some(open)?
+        }
+        _ => match read_unquoted::<IN_LIST>(bytes, start, end)? {
+            Ok(open) => open,
+            Err(bare) => return Some(bare),
+        },
+    };
+    let close = scan::find_any(bytes, open + 1, end, [b'>']);
+    if close == end {
+        return None;
+    }
+    let (uri_start, uri_end) = scan::trim(bytes, open + 1, close);
+    let mut params = close + 1;
+    if params < end && bytes[params] != b';' {
+        params = scan::skip(bytes, params, end, scan::LWS);
+    }
+    Some(NameAddr { uri: Span::new(uri_start, uri_end), params })
+}
+
+/// What begins with neither quote nor bracket: tokens before a bracket, whose place it returns, or else a bare URI.
+fn read_unquoted<const IN_LIST: bool>(
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+) -> Option<Result<usize, NameAddr>> {
+    let stop = scan::find_any(bytes, start, end, if IN_LIST { *b"<\";," } else { *b"<\";;" });
+    match bytes.get(stop).filter(|_| stop < end) {
+        Some(b'<') => {
+            let tokens = scan::skip(bytes, start, stop, scan::TOKEN | scan::LWS) == stop;
+            tokens.then_some(Ok(stop))
+        }
+        Some(b'"') => None,
+        _ => {
+            let (uri_start, uri_end) = scan::trim(bytes, start, stop);
+            Some(Err(NameAddr { uri: Span::new(uri_start, uri_end), params: stop }))
         }
     }
-    let (uri_start, uri_end) = scan::trim(bytes, at, i);
-    (uri_start < uri_end).then_some(NameAddr { uri: Span::new(uri_start, uri_end), params: i })
 }
 
 #[cfg(test)]
@@ -262,7 +281,10 @@ mod tests {
         assert_eq!(take("\"a, <b>\" <sip:x;lr>;y"), Some(("sip:x;lr", ";y")));
         assert_eq!(take("sip:x;tag=1"), Some(("sip:x", ";tag=1")));
         assert_eq!(take("caller<sip:x>"), Some(("sip:x", "")));
-        assert_eq!(take("Bell, A < sip:x > ;tag"), Some(("sip:x", ";tag")));
+        assert_eq!(take("Bell A < sip:x > ;tag"), Some(("sip:x", ";tag")));
+        for bad in ["Bell, A <sip:x>", "\"Bell\" A <sip:x>", "Bell \"A\" <sip:x>", "sip:x\"", ""] {
+            assert_eq!(take(bad), None, "{bad}");
+        }
         let in_list = read_name_addr::<true>(b"sip:x , <sip:y>", 0, 15).unwrap();
         assert_eq!((in_list.uri, in_list.params), (Span::new(0, 5), 6));
         assert_eq!(take("\"a <sip:x>"), None);
