@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, LWS, lower_key};
+use super::scan::{self, LOWER, LWS, lower_key};
 use super::span::Span;
 
 /// What stands at `rport`.
@@ -128,6 +128,13 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
         }
         match bytes[i] {
             b';' => {
+                if let Some(branch) = plain_branch(bytes, i, end)
+                    && via.branch.is_empty()
+                {
+                    (via.branch, via.span.end) = (branch, branch.end);
+                    i = branch.end();
+                    continue;
+                }
                 let param = params::read(bytes, i, end)?;
                 i = param.whole.end();
                 via.span.end = param.whole.end;
@@ -140,6 +147,17 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
             _ => return None,
         }
     }
+}
+
+/// The value of `;branch=VALUE`, which every Via has, where it is written without white space.
+#[inline]
+fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
+    const BRANCH: u64 = lower_key(b"branch=");
+    if (scan::word(bytes, at + 1) | LOWER) & (u64::MAX >> 8) != BRANCH {
+        return None;
+    }
+    let value = Span::new(at + 8, scan::find_delimiter(bytes, at + 8, end));
+    (!value.is_empty()).then_some(value)
 }
 
 #[inline]
