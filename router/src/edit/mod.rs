@@ -87,7 +87,8 @@ impl Edits {
         self.push(Edit { delete: span, insert: Span::new(start, self.text.len()) });
     }
 
-    /// Keeps the list in the order of places. Steps write mostly forwards, so the search from the end is short.
+    /// Keeps the list in the order of places; what is put in before a byte comes before what deletes that byte. Steps write mostly forwards, so the search from the
+    /// end is short.
     #[inline]
     fn push(&mut self, edit: Edit) {
         if self.count == EDITS_MAX {
@@ -95,7 +96,8 @@ impl Edits {
             return;
         }
         let mut place = self.count;
-        while place > 0 && self.edits[place - 1].delete.start > edit.delete.start {
+        let order = |edit: &Edit| (edit.delete.start, !edit.delete.is_empty());
+        while place > 0 && order(&self.edits[place - 1]) > order(&edit) {
             self.edits[place] = self.edits[place - 1];
             place -= 1;
         }
@@ -266,6 +268,16 @@ mod tests {
         edits.insert(0, |t| t.put(b"1"));
         edits.insert(0, |t| t.put(b"2"));
         assert_eq!(applied((9, 9), b"abcdefgh", &edits).unwrap(), b"12abcdefgh!");
+    }
+
+    #[test]
+    fn an_insertion_comes_before_a_deletion_at_its_place() {
+        let mut edits = Edits::new();
+        edits.delete(Span::new(2, 4));
+        edits.insert(2, |t| t.put(b"1"));
+        edits.insert(2, |t| t.put(b"2"));
+        edits.insert(4, |t| t.put(b"3"));
+        assert_eq!(applied((9, 9), b"abcdefgh", &edits).unwrap(), b"ab123efgh");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::sip::via;
 use core::net::IpAddr;
 use rapidhash::v3::rapidhash_v3;
 
-/// The mark of a request with this Call digest. Its inputs are what routing reads: the Request-URI, all Route values,
-/// the listener and the source address, which rules match on, and the Call-ID.
+/// The mark of a request with this Call digest. Its inputs are what routing reads: the Request-URI, all Route values, the source address, which rules match on,
+/// the address and port that it came to, which tell the listener and, in a cluster with one key, the node, and the Call-ID.
 #[inline]
 #[must_use]
 pub fn of(call: u64, request_uri: &[u8], message: &Message, bytes: &[u8], flow: &Flow) -> u64 {
@@ -21,18 +21,21 @@ pub fn of(call: u64, request_uri: &[u8], message: &Message, bytes: &[u8], flow: 
         routes = routes.rotate_left(17) ^ rapidhash_v3(message.fields()[i].value.of(bytes));
         index = message.next(Name::Route, i + 1);
     }
-    let source = match flow.source.ip() {
+    let bits = |ip| match ip {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),
         IpAddr::V6(v6) => v6.to_bits(),
     };
-    let mut all = [0u8; 48];
+    let (source, destination) = (bits(flow.source.ip()), bits(flow.destination.ip()));
+    let mut all = [0u8; 64];
     let words = [
         call,
         rapidhash_v3(request_uri),
         routes,
-        u64::from(flow.listener.0),
         source as u64,
         (source >> 64) as u64,
+        destination as u64,
+        (destination >> 64) as u64,
+        u64::from(flow.destination.port()),
     ];
     for (place, word) in all.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word.to_le_bytes());
