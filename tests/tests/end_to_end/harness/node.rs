@@ -1,0 +1,168 @@
+//! A sluice node: its configuration, its process, and the counters it prints when it stops.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+use std::{env, fs};
+
+use super::process::Process;
+use super::scratch::Scratch;
+
+/// A route key; two nodes with the same one make a cluster.
+pub(crate) const KEY: &str = "1 000102030405060708090a0b0c0d0e0f";
+/// Another one.
+pub(crate) const OTHER_KEY: &str = "1 f0e0d0c0b0a090807060504030201000";
+
+/// The domain that the nodes answer for.
+pub(crate) const DOMAIN: &str = "example.net";
+
+/// The configuration of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeConfig {
+    name: &'static str,
+    key: &'static str,
+    trusted_sources: &'static [&'static str],
+    listeners: String,
+    rules: String,
+}
+
+impl NodeConfig {
+    /// A node that answers for [`DOMAIN`] and trusts the whole loopback.
+    pub(crate) fn new(name: &'static str, key: &'static str) -> Self {
+        let trusted_sources = &["127.0.0.0/8", "::1/128"];
+        Self { name, key, trusted_sources, listeners: String::new(), rules: String::new() }
+    }
+
+    /// Trusts nobody.
+    pub(crate) fn trusting_nobody(mut self) -> Self {
+        self.trusted_sources = &[];
+        self
+    }
+
+    /// Adds a listener.
+    pub(crate) fn listener(mut self, name: &str, address: SocketAddr) -> Self {
+        let table = format!("[[listen]]\nname = \"{name}\"\naddress = \"{address}\"\ntrusted = false\n\n");
+        self.listeners.push_str(&table);
+        self
+    }
+
+    /// Adds a rule, given as the lines of its table.
+    pub(crate) fn rule(mut self, lines: &str) -> Self {
+        writeln!(self.rules, "[[rule]]\n{lines}\n").expect("a string takes all");
+        self
+    }
+
+    /// Adds a rule that sends what is for [`DOMAIN`] to a fixed next hop.
+    pub(crate) fn next_hop(self, next_hop: SocketAddr) -> Self {
+        self.rule(&format!("host = \"{DOMAIN}\"\nnext_hop = \"{next_hop}\""))
+    }
+
+    /// Adds a target set of one member, and a rule that sends what is for [`DOMAIN`] to it.
+    pub(crate) fn target_set(mut self, member: SocketAddr) -> Self {
+        let members = format!("members = [{{ address = \"{member}\", weight = 100 }}]");
+        writeln!(self.rules, "[[target_set]]\nname = \"core\"\n{members}\n").expect("a string takes all");
+        self.rule(&format!("host = \"{DOMAIN}\"\ntarget_set = \"core\""))
+    }
+
+    /// The TOML. Its paths are relative, so that the admin socket's is short wherever the scratch folder is.
+    fn toml(&self, key_file: &str) -> String {
+        let Self { name, trusted_sources, listeners, rules, .. } = self;
+        format!(
+            "[node]\nname = \"{name}\"\nworkers = 2\nkey_file = \"{key_file}\"\n\n\
+             [admin]\nsocket = \"{name}.sock\"\n\n\
+             [trust]\nsources = {trusted_sources:?}\n\n\
+             [routing]\nrecord_route = \"dialogs\"\ndomains = [\"{DOMAIN}\"]\n\n\
+             {listeners}{rules}"
+        )
+    }
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    process: Process,
+}
+
+impl Node {
+    /// Starts a node and waits until its sockets are bound.
+    pub(crate) fn start(scratch: &Scratch, config: &NodeConfig) -> Self {
+        let name = config.name;
+        let (key_file, toml_file) = (format!("{name}.key"), format!("{name}.toml"));
+        scratch.write(&key_file, &format!("{}\n", config.key));
+        scratch.write(&toml_file, &config.toml(&key_file));
+        let mut command = Command::new(sluice_binary());
+        command.args(["run", "--config", &toml_file]);
+        let mut process = Process::start(name, scratch.path(), &mut command);
+        process.wait_until("ready", |process| says_ready(&process.stderr()));
+        Self { process }
+    }
+
+    /// Stops the node, which must end cleanly, and reads its counters.
+    pub(crate) fn stop(mut self) -> Counters {
+        self.process.terminate();
+        let status = self.process.wait(Duration::from_secs(10));
+        assert!(status.success(), "sluice ends with {status}: {}", self.process.evidence());
+        Counters::parse(&self.process.stdout())
+    }
+}
+
+/// Whether the log has the word; "already in use" does not count.
+fn says_ready(log: &str) -> bool {
+    log.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
+}
+
+/// The binary under test: `SLUICE_BIN`, else the one that cargo put beside this test.
+fn sluice_binary() -> PathBuf {
+    let beside_this_test = || {
+        let test = env::current_exe().expect("a running program has a path");
+        let profile_folder = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+        profile_folder.join("sluice")
+    };
+    let binary = env::var_os("SLUICE_BIN").map_or_else(beside_this_test, PathBuf::from);
+    assert!(
+        fs::metadata(&binary).is_ok_and(|file| file.is_file()),
+        "{} does not exist: run `cargo build -p sluice` first, or set SLUICE_BIN",
+        binary.display()
+    );
+    // The node runs in another folder.
+    fs::canonicalize(binary).expect("a file that exists has a path")
+}
+
+/// The counters of a node that stopped.
+#[derive(Debug)]
+pub(crate) struct Counters {
+    values: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// Reads the lines `name value`; others are for people.
+    fn parse(output: &str) -> Self {
+        let lines = output.lines().filter_map(|line| line.trim().rsplit_once(' '));
+        let values = lines.filter_map(|(name, value)| Some((name.trim().to_owned(), value.parse().ok()?)));
+        Self { values: values.collect() }
+    }
+
+    /// One counter; a counter that is not printed is 0.
+    pub(crate) fn get(&self, name: &str) -> u64 {
+        self.values.get(name).copied().unwrap_or_default()
+    }
+
+    /// The sum over the reasons of `replied`, `absorbed` or `dropped`.
+    pub(crate) fn sum(&self, name: &str) -> u64 {
+        let of_reason = |counter: &str| counter.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
+        self.values.iter().filter(|(counter, _)| of_reason(counter)).map(|(_, value)| value).sum()
+    }
+
+    /// Every datagram has one fate, all were sent, and none was dropped.
+    pub(crate) fn assert_clean(&self) {
+        let forwarded = self.get("forwarded_requests") + self.get("forwarded_responses");
+        let others = self.sum("replied") + self.sum("absorbed") + self.sum("dropped");
+        assert!(self.get("received") > 0, "something was received: {self:#?}");
+        assert_eq!(self.get("received"), forwarded + others, "each has one fate: {self:#?}");
+        assert_eq!(self.sum("dropped"), 0, "nothing was dropped: {self:#?}");
+        assert_eq!(self.get("send_failed"), 0, "everything was sent: {self:#?}");
+    }
+}

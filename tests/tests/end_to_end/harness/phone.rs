@@ -1,0 +1,110 @@
+//! A user agent written by hand, for what SIPp does not do: one datagram at a time, byte for byte.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use super::message::{Field, Message};
+
+/// How long an expected datagram may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to listen before believing that nothing comes.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// A phone: a UDP socket.
+#[derive(Debug)]
+pub(crate) struct Phone {
+    socket: UdpSocket,
+    /// Its address.
+    pub(crate) address: SocketAddr,
+}
+
+impl Phone {
+    /// A phone on a free port.
+    pub(crate) fn new(ip: IpAddr) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).expect("a free UDP port");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        Self { socket, address }
+    }
+
+    /// Its SIP URI.
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:phone@{}", self.address)
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: &Message, to: SocketAddr) {
+        self.socket.send_to(&message.datagram(), to).expect("a datagram is sent on the loopback");
+    }
+
+    /// Waits for a datagram.
+    pub(crate) fn receive_datagram(&self) -> Vec<u8> {
+        self.datagram_within(PATIENCE).expect("a datagram comes in time")
+    }
+
+    /// Waits for a message.
+    pub(crate) fn receive(&self) -> Message {
+        Message::parse(&self.receive_datagram())
+    }
+
+    /// Nothing comes.
+    pub(crate) fn assert_silence(&self) {
+        let datagram = self.datagram_within(SILENCE);
+        assert!(
+            datagram.is_none(),
+            "nothing may come, but: {}",
+            Message::parse(&datagram.unwrap_or_default())
+        );
+    }
+
+    fn datagram_within(&self, patience: Duration) -> Option<Vec<u8>> {
+        self.socket.set_read_timeout(Some(patience)).expect("a socket takes a timeout");
+        let mut buffer = vec![0; 65_536];
+        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        buffer.truncate(length);
+        Some(buffer)
+    }
+
+    /// A request of this phone.
+    pub(crate) fn request(&self, method: &str, request_uri: &str, call_id: &str) -> Message {
+        let via = format!("SIP/2.0/UDP {};branch=z9hG4bK-{call_id}-{method};rport", self.address);
+        let fields = [
+            ("Via", via.as_str()),
+            ("Max-Forwards", "70"),
+            ("From", &format!("<{}>;tag=from-{call_id}", self.uri())),
+            ("To", "<sip:callee@example.net>"),
+            ("Call-ID", call_id),
+            ("CSeq", &format!("1 {method}")),
+            ("Contact", &format!("<{}>", self.uri())),
+            ("Content-Length", "0"),
+        ];
+        Message {
+            start_line: format!("{method} {request_uri} SIP/2.0"),
+            fields: fields.map(|(name, value)| Field::new(name, value)).to_vec(),
+            body: String::new(),
+        }
+    }
+}
+
+impl Message {
+    /// The same with another method: so CANCEL, and the ACK for a non-2xx, are made of an INVITE.
+    pub(crate) fn with_method(mut self, method: &str) -> Self {
+        let old = self.method().to_owned();
+        self.start_line = self.start_line.replacen(&old, method, 1);
+        let cseq = self.fields.iter_mut().find(|field| field.is("CSeq")).expect("a CSeq");
+        cseq.raw = cseq.raw.replacen(&old, method, 1);
+        self
+    }
+
+    /// Puts a Route above all other header fields.
+    pub(crate) fn with_route(mut self, uri: &str) -> Self {
+        self.fields.insert(0, Field::new("Route", &format!("<{uri}>")));
+        self
+    }
+
+    /// Gives To a tag.
+    pub(crate) fn with_to_tag(mut self, tag: &str) -> Self {
+        let field = self.fields.iter_mut().find(|field| field.is("To")).expect("a To");
+        field.raw.push_str(&format!(";tag={tag}"));
+        self
+    }
+}

@@ -1,0 +1,125 @@
+//! Child processes that never outlive their test: whatever happens, dropping the guard stops, kills and reaps.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often a waiting loop looks again.
+const POLL: Duration = Duration::from_millis(10);
+
+/// How long a process that is not needed any more may take to end by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A child process with its output in files.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`, its output going to `NAME.stdout` and `NAME.stderr` in `folder`.
+    pub(crate) fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let stdout = folder.join(format!("{name}.stdout"));
+        let stderr = folder.join(format!("{name}.stderr"));
+        let create = |path: &Path| File::create(path).expect("a file in the scratch folder");
+        let child = command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(create(&stdout))
+            .stderr(create(&stderr))
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name: name.to_owned(), child, stdout, stderr }
+    }
+
+    /// Asks the process to stop (SIGTERM).
+    pub(crate) fn terminate(&self) {
+        assert!(self.try_terminate(), "{}: SIGTERM could not be sent: {}", self.name, self.evidence());
+    }
+
+    /// The shell sends the signal, for `std` cannot. The child is not reaped yet, so its number is still
+    /// its own.
+    fn try_terminate(&self) -> bool {
+        let kill = format!("kill -TERM {}", self.child.id());
+        Command::new("sh").args(["-c", &kill]).status().is_ok_and(|status| status.success())
+    }
+
+    /// Waits until the process ends by itself.
+    pub(crate) fn wait(&mut self, patience: Duration) -> ExitStatus {
+        let mut ended = None;
+        let in_time = poll_until(patience, || {
+            ended = self.child.try_wait().expect("the child is ours to wait for");
+            ended.is_some()
+        });
+        assert!(in_time, "{} runs for more than {patience:?}: {}", self.name, self.evidence());
+        ended.expect("the loop ended with a status")
+    }
+
+    /// Waits until `condition` of the running process holds; its early end is a failure.
+    pub(crate) fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let in_time = poll_until(Duration::from_secs(10), || {
+            let ended = self.child.try_wait().expect("the child is ours to wait for");
+            condition(self) || ended.is_some_and(|status| self.ended_early(what, status))
+        });
+        assert!(in_time, "{}: not {what} in time: {}", self.name, self.evidence());
+    }
+
+    fn ended_early(&self, what: &str, status: ExitStatus) -> bool {
+        panic!("{} ended before it was {what} ({status}): {}", self.name, self.evidence());
+    }
+
+    /// What it wrote to standard output so far.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(&self.stdout).unwrap_or_default()
+    }
+
+    /// What it wrote to standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// The end of its output, for the message of a failed assertion.
+    pub(crate) fn evidence(&self) -> String {
+        format!("\nstdout: {}\nstderr: {}", tail(&self.stdout()), tail(&self.stderr()))
+    }
+}
+
+impl Drop for Process {
+    /// A test that fails leaves the process running: it may still say what it knows (a node its
+    /// counters), then it must go.
+    fn drop(&mut self) {
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        if runs && self.try_terminate() {
+            poll_until(FAREWELL, || !matches!(self.child.try_wait(), Ok(None)));
+        }
+        // Both fail only when the process has ended and was reaped, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Tries `condition` again and again; false when it did not hold within `patience`.
+pub(crate) fn poll_until(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::sleep(POLL);
+    }
+}
+
+/// The last lines of an output.
+pub(crate) fn tail(text: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}

@@ -1,0 +1,88 @@
+//! A node has no memory but the message: the same request gives the same bytes, and a node that was
+//! started again carries on with every dialog.
+
+use std::net::IpAddr;
+
+use crate::harness::message::{Field, Message};
+use crate::harness::node::{DOMAIN, KEY, Node, NodeConfig};
+use crate::harness::phone::Phone;
+use crate::harness::ports::{IPV4, IPV6, free_address};
+use crate::harness::scratch::Scratch;
+use crate::harness::sipp::{CALL, CALLEE_HANGS_UP, Flow};
+use crate::harness::trial::Trial;
+
+#[test]
+fn restart_in_the_middle_of_calls_over_ipv4() {
+    restart_in_the_middle_of_calls(CALL, IPV4, "ACK 2");
+}
+
+#[test]
+fn restart_before_the_callee_hangs_up_over_ipv6() {
+    restart_in_the_middle_of_calls(CALLEE_HANGS_UP, IPV6, "200 INVITE 1");
+}
+
+fn restart_in_the_middle_of_calls(flow: Flow, ip: IpAddr, last_before_pause: &str) {
+    let Some(trial) = Trial::of(flow, ip) else {
+        return;
+    };
+    let listener = free_address(ip);
+    let config = NodeConfig::new("a", KEY).listener("public", listener).target_set(trial.callee);
+    trial.call_across_restart(listener, &config, last_before_pause);
+}
+
+/// A retransmission gives the same bytes; so does the node after a restart, and so does the answer on
+/// its way back.
+#[test]
+fn same_request_same_bytes() {
+    let (caller, callee) = (Phone::new(IPV4), Phone::new(IPV4));
+    let (scratch, listener) = (Scratch::new(), free_address(IPV4));
+    let config = NodeConfig::new("a", KEY).listener("public", listener).next_hop(callee.address);
+    let invite = caller.request("INVITE", &format!("sip:callee@{DOMAIN}"), "again");
+    let mut crossed = Vec::new();
+    for _ in ["before the restart", "after the restart"] {
+        let node = Node::start(&scratch, &config);
+        for _ in ["first", "retransmission"] {
+            caller.send(&invite, listener);
+            let request = callee.receive_datagram();
+            callee.send(&ringing(&Message::parse(&request)), listener);
+            crossed.push((request, caller.receive_datagram()));
+        }
+        node.stop().assert_clean();
+    }
+    for again in &crossed[1..] {
+        assert_eq!(Message::parse(&again.0), Message::parse(&crossed[0].0), "the same request");
+        assert_eq!(Message::parse(&again.1), Message::parse(&crossed[0].1), "the same response");
+    }
+}
+
+/// 16.11: the branch depends on the message and on the key alone, so a CANCEL finds the INVITE's
+/// transaction even when another node of the cluster forwards it.
+#[test]
+fn another_node_of_the_cluster_gives_the_same_branch() {
+    let (caller, callee) = (Phone::new(IPV4), Phone::new(IPV4));
+    let scratch = Scratch::new();
+    let invite = caller.request("INVITE", &format!("sip:callee@{DOMAIN}"), "cluster");
+    let cancel = invite.clone().with_method("CANCEL");
+    let branches = [("a", invite), ("b", cancel)].map(|(name, request)| {
+        let listener = free_address(IPV4);
+        let config = NodeConfig::new(name, KEY).listener("public", listener).next_hop(callee.address);
+        let node = Node::start(&scratch, &config);
+        caller.send(&request, listener);
+        let branch = callee.receive().vias()[0].branch().to_owned();
+        node.stop().assert_clean();
+        branch
+    });
+    assert_eq!(branches[0], branches[1]);
+}
+
+/// A 180 to a request.
+fn ringing(request: &Message) -> Message {
+    let copied = ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"];
+    let is_copied = |field: &&Field| copied.iter().any(|name| field.is(name));
+    Message {
+        start_line: "SIP/2.0 180 Ringing".to_owned(),
+        fields: request.fields.iter().filter(is_copied).cloned().collect(),
+        body: String::new(),
+    }
+    .with_to_tag("ringing")
+}

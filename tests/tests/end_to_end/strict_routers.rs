@@ -1,0 +1,126 @@
+//! Calls with a strict router (RFC 2543) in the path, before or behind the node as the caller sees it.
+//!
+//! The strict router fails the test when a request inside a dialog does not name it in the Request-URI:
+//! so a node that sends to it must have rewritten the request as RFC 3261 16.6 step 6 says. What it
+//! sends on names the node in the Request-URI, and the node must undo that (16.4).
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::harness::crossing::Hop;
+use crate::harness::node::{DOMAIN, KEY, NodeConfig};
+use crate::harness::ports::{IPV4, IPV6, free_address};
+use crate::harness::sipp::{CALL, CALLEE_HANGS_UP, CALLS, CANCEL, Flow};
+use crate::harness::strict_router::StrictRouter;
+use crate::harness::trial::Trial;
+
+/// 16.6 step 6: the ACKs, the re-INVITE and the BYE of the caller cross the node first.
+#[test]
+fn call_with_a_strict_router_behind_the_node() {
+    strict_router_behind(Listeners::one(IPV4), CALL, IPV4);
+}
+
+#[test]
+fn call_with_a_strict_router_behind_the_node_over_ipv6() {
+    strict_router_behind(Listeners::one(IPV6), CALL, IPV6);
+}
+
+/// 16.4: the re-INVITE, the ACK and the BYE of the callee cross the strict router first.
+#[test]
+fn callee_hangs_up_with_a_strict_router_behind_the_node() {
+    strict_router_behind(Listeners::one(IPV4), CALLEE_HANGS_UP, IPV4);
+}
+
+#[test]
+fn cancel_with_a_strict_router_behind_the_node() {
+    strict_router_behind(Listeners::one(IPV4), CANCEL, IPV4);
+}
+
+/// 16.4 with a pair: one value of it is in the Request-URI, the other is left in the Route.
+#[test]
+fn callee_hangs_up_with_a_strict_router_behind_two_listeners() {
+    strict_router_behind(Listeners::two(IPV4), CALLEE_HANGS_UP, IPV4);
+}
+
+/// 16.4: the ACKs, the re-INVITE and the BYE of the caller cross the strict router first.
+#[test]
+fn call_with_a_strict_router_before_the_node() {
+    strict_router_before(Listeners::one(IPV4), CALL, IPV4);
+}
+
+/// 16.6 step 6: the re-INVITE, the ACK and the BYE of the callee cross the node first.
+#[test]
+fn callee_hangs_up_with_a_strict_router_before_the_node() {
+    strict_router_before(Listeners::one(IPV4), CALLEE_HANGS_UP, IPV4);
+}
+
+#[test]
+fn callee_hangs_up_with_a_strict_router_before_the_node_over_ipv6() {
+    strict_router_before(Listeners::one(IPV6), CALLEE_HANGS_UP, IPV6);
+}
+
+/// 16.4 with a pair: one value of it is in the Request-URI, the other is left in the Route.
+#[test]
+fn call_with_a_strict_router_before_two_listeners() {
+    strict_router_before(Listeners::two(IPV4), CALL, IPV4);
+}
+
+fn strict_router_behind(listeners: Listeners, flow: Flow, ip: IpAddr) {
+    let Some(trial) = Trial::of(flow, ip) else {
+        return;
+    };
+    let strict_router = StrictRouter::start(ip, trial.callee);
+    let nodes = vec![trial.start(&listeners.config(strict_router.address))];
+    let hops = vec![listeners.hop(), Hop::StrictRouter(strict_router.address)];
+    trial.call_domain(listeners.public, hops, nodes);
+    assert_followed_routes(strict_router, flow);
+}
+
+fn strict_router_before(listeners: Listeners, flow: Flow, ip: IpAddr) {
+    let Some(trial) = Trial::of(flow, ip) else {
+        return;
+    };
+    let strict_router = StrictRouter::start(ip, listeners.public);
+    let nodes = vec![trial.start(&listeners.config(trial.callee))];
+    let hops = vec![Hop::StrictRouter(strict_router.address), listeners.hop()];
+    trial.call_domain(strict_router.address, hops, nodes);
+    assert_followed_routes(strict_router, flow);
+}
+
+/// Every request inside a dialog named the strict router in its Request-URI: in each whole call two
+/// ACKs, the re-INVITE and the BYE; when the caller gives up, none.
+fn assert_followed_routes(strict_router: StrictRouter, flow: Flow) {
+    let in_each_call = if flow == CANCEL { 0 } else { 4 };
+    let seen = strict_router.stop();
+    assert!(seen.in_dialog >= in_each_call * CALLS, "requests inside dialogs: {seen:?}");
+}
+
+/// The listeners of the node: requests of the caller come in by the first and leave by the second.
+#[derive(Clone, Copy)]
+struct Listeners {
+    public: SocketAddr,
+    core: SocketAddr,
+}
+
+impl Listeners {
+    fn one(ip: IpAddr) -> Self {
+        let public = free_address(ip);
+        Self { public, core: public }
+    }
+
+    fn two(ip: IpAddr) -> Self {
+        Self { public: free_address(ip), core: free_address(ip) }
+    }
+
+    fn config(self, next_hop: SocketAddr) -> NodeConfig {
+        let config = NodeConfig::new("a", KEY).listener("public", self.public);
+        if self.core == self.public {
+            return config.next_hop(next_hop);
+        }
+        let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{next_hop}\"\negress = \"core\"");
+        config.listener("core", self.core).rule(&rule)
+    }
+
+    fn hop(self) -> Hop {
+        Hop::Node { toward_callee: self.core, toward_caller: self.public }
+    }
+}
