@@ -82,24 +82,29 @@ pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
 /// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
 #[inline]
 fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
-    let mut stop = at;
-    let mut address = 0;
-    for part in 0..4 {
-        let (count, value) = scan::leading_decimal(scan::word(bytes, stop));
-        if count.wrapping_sub(1) > 2 || value > 255 {
-            return None;
-        }
-        stop += count as usize;
-        address = address << 8 | value as u32;
-        if part < 3 {
-            if bytes.get(stop) != Some(&b'.') {
+    // No dotted quad is longer than 15 bytes; the 16th says whether it ends.
+    let text = bytes.get(at..end.min(at + 16))?;
+    let (mut address, mut part, mut part_at, mut dots) = (0u32, 0u32, 0, 0);
+    let mut stop = text.len();
+    for (i, byte) in text.iter().enumerate() {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit <= 9 {
+            part = part.wrapping_mul(10) + digit;
+        } else if *byte == b'.' {
+            if part > 255 || i.wrapping_sub(part_at + 1) > 2 {
                 return None;
             }
-            stop += 1;
+            address = address << 8 | part;
+            (part, part_at, dots) = (0, i + 1, dots + 1);
+        } else if scan::is(*byte, HOST) {
+            return None;
+        } else {
+            stop = i;
+            break;
         }
     }
-    let ends = stop == end || stop < end && !scan::is(bytes[stop], HOST);
-    ends.then(|| (Ipv4Addr::from_bits(address), stop))
+    let whole = dots == 3 && part <= 255 && stop.wrapping_sub(part_at + 1) <= 2;
+    whole.then(|| (Ipv4Addr::from_bits(address << 8 | part), at + stop))
 }
 
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).
