@@ -11,6 +11,7 @@ pub mod identity;
 pub mod interval;
 pub mod loop_mark;
 pub mod own_route;
+mod popping;
 pub mod prefix;
 pub mod record_route;
 pub mod reply;

@@ -8,6 +8,7 @@ use super::decision::{Proof, Refusal, Step, Witness};
 use super::identity::{Owner, default_port};
 use super::loop_mark;
 use super::own_route::{OwnRoute, Place};
+use super::popping::Popping;
 use super::record_route::{self, put_record_route};
 use super::reply;
 use super::rules::{Action, Subject};
@@ -467,56 +468,6 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     fn owner(&self, uri: &Uri) -> Option<Owner> {
         let host_port = uri.host_port.as_ref()?;
         self.incoming.snapshot.identity.owner(self.incoming.bytes, host_port, uri.scheme == Scheme::Sips)
-    }
-}
-
-/// The removal of Route values: a line that loses all its values goes, one that keeps some loses the front of its value.
-#[derive(Clone, Copy, Default)]
-struct Popping {
-    /// The last Route value, where it became the Request-URI, and the one before it.
-    undone: Option<(RouteValue, Option<RouteValue>)>,
-    /// What goes of the line that keeps values.
-    front: Option<Span>,
-    /// Index of the last field whose line is gone.
-    gone: Option<usize>,
-}
-
-impl Popping {
-    /// Whether `value` is the one that became the Request-URI; it is not in the Route set any more.
-    #[inline]
-    fn is_undone(&self, value: &RouteValue) -> bool {
-        self.undone.is_some_and(|(last, _)| last.span == value.span)
-    }
-
-    /// Removes the topmost value that is left.
-    #[inline]
-    fn pop(&mut self, value: &Place, message: &Message, edits: &mut Edits) {
-        let field = &message.fields()[value.field];
-        let followed_by_undone = self.undone.is_some_and(|(last, _)| last.span.start() == value.next);
-        if value.last || followed_by_undone {
-            edits.delete(field.line);
-            self.front = None;
-            self.gone = Some(value.field);
-        } else {
-            self.front = Some(Span::new(field.value.start(), value.next));
-        }
-    }
-
-    /// Deletes the front of a line that keeps values, and the value that became the Request-URI.
-    #[inline]
-    fn finish(&mut self, message: &Message, edits: &mut Edits) {
-        if let Some(front) = self.front {
-            edits.delete(front);
-        }
-        let Some((last, before)) = self.undone else { return };
-        match before {
-            _ if self.gone == Some(last.field) => {}
-            Some(before) if !last.first => edits.delete(Span::new(before.span.end(), last.span.end())),
-            _ => {
-                edits.delete(message.fields()[last.field].line);
-                self.gone = Some(last.field);
-            }
-        }
     }
 }
 
