@@ -15,7 +15,6 @@ use super::rules::{Action, Subject};
 use super::snapshot::{Listener, is_usable};
 use crate::edit::{Edits, Text, text};
 use crate::io::ListenerIndex;
-use crate::sip::Message;
 use crate::sip::header_field::Name;
 use crate::sip::host::{self, HostPort};
 use crate::sip::route_set::{RouteSet, RouteValue};
