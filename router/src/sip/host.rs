@@ -89,7 +89,7 @@ fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)
     for (i, byte) in text.iter().enumerate() {
         let digit = u32::from(byte.wrapping_sub(b'0'));
         if digit <= 9 {
-            part = part.wrapping_mul(10) + digit;
+            part = part.wrapping_mul(10).wrapping_add(digit);
         } else if *byte == b'.' {
             if part > 255 || i.wrapping_sub(part_at + 1) > 2 {
                 return None;
@@ -141,6 +141,7 @@ mod tests {
         assert_eq!(address(b"[2001:db8::9:1]"), Some("2001:db8::9:1".parse().unwrap()));
         assert_eq!(address(b"2001:db8:::192.0.2.1"), Some("2001:db8::192.0.2.1".parse().unwrap()));
         assert_eq!(address(b"[::ffff:192.0.2.1]"), Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(address(b"10.0.42949672961.7"), None);
         for bad in ["256.1.1.1", "1.2.3", "1.2.3.4.5", "1..2.3", "1.2.3.", "0001.2.3.4", "[::1", "::g"] {
             assert_eq!(address(bad.as_bytes()), None, "{bad}");
         }

@@ -153,7 +153,9 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
 #[inline]
 fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
     const BRANCH: u64 = lower_key(b"branch=");
-    if (scan::word(bytes, at + 1) | LOWER) & (u64::MAX >> 8) != BRANCH {
+    // The letters in either case, the `=` as it is.
+    const LETTERS: u64 = LOWER >> 16;
+    if (scan::word(bytes, at + 1) | LETTERS) & (u64::MAX >> 8) != BRANCH {
         return None;
     }
     let value = Span::new(at + 8, scan::find_delimiter(bytes, at + 8, end));
@@ -221,6 +223,8 @@ mod tests {
         assert!(cookie("SIP/2.0/UDP a;branch=z9hG4bK1"));
         assert!(cookie("SIP/2.0/UDP a;branch=Z9HG4BK1"));
         assert!(!cookie("SIP/2.0/UDP a"));
+        assert!(cookie("SIP/2.0/UDP a;BRANCH=z9hG4bK1"));
+        assert!(!parse("SIP/2.0/UDP a;branch\x1dz9hG4bK1").unwrap().proper);
     }
 
     #[test]
