@@ -1,0 +1,190 @@
+//! The data plane allocates nothing: not for any message, and not the first time either.
+//!
+//! | test | proves |
+//! |---|---|
+//! | `no_message_allocates` | every vector, canonical and torture message, from strangers and trusted sources, as the first one that a new worker sees: not one allocation |
+//! | `no_hostile_message_allocates` | nor do messages with bytes broken out of them, one after another on one worker |
+//! | `nor_does_looking_at_the_counters_cost_the_worker` | the worker's own part of counting neither |
+//! | `the_count_counts` | the count does see an allocation, a growth and a zeroed one |
+//!
+//! The allocator counts per thread, so that the test harness does not disturb. A worker ([`Forwarder`]), its counters, the tables and the frame are made before the count begins, as at start.
+
+use sluice::forward::Forwarder;
+use sluice::io::{Datagram, Flow, HEADROOM, TAILROOM};
+use sluice::proxy::snapshot::Snapshot;
+use sluice::stats::{Counter, Stats};
+use sluice_tests::{
+    CANONICAL, CORE, CORE6, PUBLIC, PUBLIC6, canonical, corpora, files_below, flow, golden, named_plan,
+};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::HashMap;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every method hands its arguments to the system's allocator, which keeps the contract; counting touches a plain number of this thread and allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc`, which is the same one.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and `at` came from `System`.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is the same one.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller keeps the contract of `realloc`, and `at` came from `System`.
+        unsafe { System.realloc(at, layout, len) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `work` allocates, and what it returns.
+fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
+    let before = ALLOCATIONS.with(Cell::get);
+    let result = work();
+    (ALLOCATIONS.with(Cell::get) - before, result)
+}
+
+#[test]
+fn no_message_allocates() {
+    let mut snapshots = HashMap::new();
+    let mut frame = vec![0; HEADROOM + 65_535 + TAILROOM];
+    let all = everything();
+    assert!(all.len() > 400, "only {} messages", all.len());
+    for (name, config, flow, payload) in &all {
+        let snapshot = snapshots
+            .entry(config.clone())
+            .or_insert_with(|| Snapshot::new(named_plan(config)).expect("a good plan"));
+        let (mut forwarder, stats) = (Forwarder::new(), Stats::new());
+        let (count, ()) =
+            allocations(|| forward(&mut forwarder, snapshot, &stats, &mut frame, *flow, payload));
+        assert_eq!(count, 0, "{name} ({config}) allocates");
+        assert!(stats.read().balance());
+    }
+    println!("{} messages", all.len());
+}
+
+#[test]
+fn no_hostile_message_allocates() {
+    let snapshot = Snapshot::new(named_plan("default")).expect("a good plan");
+    let mut frame = vec![0; HEADROOM + 65_535 + TAILROOM];
+    let (mut forwarder, stats) = (Forwarder::new(), Stats::new());
+    let all = everything();
+    let mut random = 1u64;
+    let mut below = |bound: usize| {
+        // Marsaglia's xorshift, with a fixed seed.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % bound.max(1) as u64) as usize
+    };
+    let mut hostile = Vec::new();
+    for _ in 0..20_000 {
+        let (_, _, flow, payload) = &all[below(all.len())];
+        let mut payload = payload.clone();
+        for _ in 0..1 + below(4) {
+            let (at, byte) = (below(payload.len()), b";,:<>\"=@[]\\ \t\r\n/%?0z\0\xff"[below(22)]);
+            match below(4) {
+                _ if payload.is_empty() => {}
+                0 => drop(payload.remove(at)),
+                1 => payload.insert(at, byte),
+                2 => payload[at] = byte,
+                _ => payload.truncate(at),
+            }
+        }
+        hostile.push((*flow, payload));
+    }
+    let (count, ()) = allocations(|| {
+        for (flow, payload) in &hostile {
+            forward(&mut forwarder, &snapshot, &stats, &mut frame, *flow, payload);
+        }
+    });
+    assert_eq!(count, 0);
+    let totals = stats.read();
+    assert!(totals.balance() && totals.counter(Counter::Received) == 20_000);
+}
+
+#[test]
+fn nor_does_looking_at_the_counters_cost_the_worker() {
+    let stats = Stats::new();
+    let (count, totals) = allocations(|| {
+        stats.add(Counter::Received, 1);
+        stats.read()
+    });
+    assert_eq!((count, totals.counter(Counter::Received)), (0, 1));
+}
+
+#[test]
+fn the_count_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))).0, 1);
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![0u8; 100]))).0, 1);
+    let (count, _) = allocations(|| {
+        let mut text = std::hint::black_box(String::from("x"));
+        text.push_str(std::hint::black_box("a text that does not fit"));
+        text
+    });
+    assert_eq!(count, 2);
+}
+
+fn forward(
+    forwarder: &mut Forwarder,
+    snapshot: &Snapshot,
+    stats: &Stats,
+    frame: &mut [u8],
+    flow: Flow,
+    payload: &[u8],
+) {
+    let end = HEADROOM + payload.len();
+    frame[HEADROOM..end].copy_from_slice(payload);
+    let mut datagram = Datagram::new(frame, HEADROOM, end, flow);
+    let _ = std::hint::black_box(forwarder.forward(snapshot, stats, 1, &mut datagram));
+}
+
+/// All messages that we have: name, plan, how it comes in, bytes.
+fn everything() -> Vec<(String, String, Flow, Vec<u8>)> {
+    let mut all = Vec::new();
+    for vector in golden("") {
+        let last = vector.inputs.last().expect("an input");
+        all.push((vector.name.clone(), last.config.clone(), last.flow, vector.run().0));
+    }
+    for (name, source, listener) in CANONICAL {
+        all.push((name.into(), "default".into(), flow(source, listener), canonical(name)));
+    }
+    let files = corpora().map(|folder| files_below(&folder));
+    if files.is_none() {
+        println!("SKIPPED: the corpora, for ../shared/corpora is missing");
+    }
+    let flows = [
+        flow("203.0.113.9:5060", PUBLIC),
+        flow("10.0.1.1:5060", CORE),
+        flow("[2001:db8::9:1]:5060", PUBLIC6),
+        flow("[fd00::9]:5060", CORE6),
+    ];
+    for (path, bytes) in files.into_iter().flatten() {
+        for flow in flows {
+            all.push((path.display().to_string(), "default".into(), flow, bytes.clone()));
+        }
+    }
+    all
+}
