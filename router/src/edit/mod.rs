@@ -10,6 +10,7 @@ pub mod text;
 use crate::io::Datagram;
 use crate::sip::message::FIELDS_MAX;
 use crate::sip::span::Span;
+use core::ops::Range;
 pub use text::Text;
 
 /// Most edits to one message. Forwarding takes a dozen; a reply takes one for each stretch between two header fields that it keeps.
@@ -30,7 +31,10 @@ pub struct Edits {
     edits: [Edit; EDITS_MAX],
     count: usize,
     text: Text,
-    overflow: bool,
+    /// By how many bytes the payload grows.
+    growth: isize,
+    /// Whether there were too many, or two overlap.
+    unfit: bool,
 }
 
 impl Default for Edits {
@@ -44,7 +48,7 @@ impl Edits {
     #[must_use]
     pub const fn new() -> Self {
         const NOTHING: Edit = Edit { delete: Span::empty_at(0), insert: Span::empty_at(0) };
-        Self { edits: [NOTHING; EDITS_MAX], count: 0, text: Text::new(), overflow: false }
+        Self { edits: [NOTHING; EDITS_MAX], count: 0, text: Text::new(), growth: 0, unfit: false }
     }
 
     /// Forgets all.
@@ -52,7 +56,8 @@ impl Edits {
     pub fn clear(&mut self) {
         self.count = 0;
         self.text.clear();
-        self.overflow = false;
+        self.growth = 0;
+        self.unfit = false;
     }
 
     /// The edits, by place.
@@ -64,13 +69,13 @@ impl Edits {
     /// The text that an edit puts in.
     #[must_use]
     pub fn inserted(&self, edit: &Edit) -> &[u8] {
-        edit.insert.of(self.text.bytes())
+        self.text.part(edit.insert)
     }
 
     /// Deletes `span`.
     #[inline]
     pub fn delete(&mut self, span: Span) {
-        self.push(Edit { delete: span, insert: Span::empty_at(0) });
+        self.push(span, self.text.len());
     }
 
     /// Puts what `write` writes in before the byte at `at`, after what was put in there already.
@@ -84,25 +89,33 @@ impl Edits {
     pub fn replace(&mut self, span: Span, write: impl FnOnce(&mut Text)) {
         let start = self.text.len();
         write(&mut self.text);
-        self.push(Edit { delete: span, insert: Span::new(start, self.text.len()) });
+        self.push(span, start);
     }
 
-    /// Keeps the list in the order of places; what is put in before a byte comes before what deletes that byte. Steps write mostly forwards, so the search from the
-    /// end is short.
-    #[inline]
-    fn push(&mut self, edit: Edit) {
-        if self.count == EDITS_MAX {
-            self.overflow = true;
+    /// Puts an edit into the list: `delete` goes, and the text from `start` on comes.
+    ///
+    /// The list keeps the order of places, and what is put in before a byte comes before what deletes that byte: in front of an edit is
+    /// what ends where it starts, or before. If it overlaps any, it overlaps the next one. Steps write mostly forwards, so the search
+    /// from the end is short. Not inlined, because the half of it would be moves of the callers' registers.
+    #[inline(never)]
+    fn push(&mut self, delete: Span, start: usize) {
+        let count = self.count;
+        if count >= EDITS_MAX {
+            self.unfit = true;
             return;
         }
-        let mut place = self.count;
-        let order = |edit: &Edit| (edit.delete.start, !edit.delete.is_empty());
-        while place > 0 && order(&self.edits[place - 1]) > order(&edit) {
+        let mut place = count;
+        let mut next = u16::MAX;
+        while place > 0 && self.edits[place - 1].delete.end > delete.start {
+            next = self.edits[place - 1].delete.start;
             self.edits[place] = self.edits[place - 1];
             place -= 1;
         }
+        let edit = Edit { delete, insert: Span::new(start, self.text.len()) };
         self.edits[place] = edit;
-        self.count += 1;
+        self.count = count + 1;
+        self.growth += growth(&edit);
+        self.unfit |= next < delete.end || delete.end < delete.start;
     }
 
     /// Applies all edits to the datagram's payload, whose length may grow or shrink.
@@ -111,89 +124,125 @@ impl Edits {
     /// The edits exceed a bound, overlap, or do not lie in the payload, or the result does not fit the frame. The payload is then as it was.
     #[inline]
     pub fn apply(&self, datagram: &mut Datagram<'_>) -> Result<(), Unfit> {
-        if self.overflow || self.text.is_full() {
+        let last = self.list().last().map_or(0, |edit| edit.delete.end());
+        if self.unfit || self.text.is_full() || last > datagram.payload().len() {
             return Err(Unfit);
         }
-        let growth = self.growth(datagram.payload().len())?;
         // Grow into the headroom; what does not fit there moves the end.
         let (headroom, tailroom) = (datagram.headroom() as isize, datagram.tailroom() as isize);
-        let forwards = growth.min(headroom);
-        let backwards = growth - forwards;
+        let forwards = self.growth.min(headroom);
+        let backwards = self.growth - forwards;
         if backwards > tailroom {
             return Err(Unfit);
         }
         let (frame, start, end) = datagram.frame();
-        self.move_stretches(frame, *start, *end, -forwards);
-        self.write_texts(frame, *start, -forwards);
+        let left = self.move_right(frame, *start, *end, backwards);
+        self.move_left(frame, *start, left, -forwards);
         *start = (*start as isize - forwards) as usize;
         *end = (*end as isize + backwards) as usize;
         Ok(())
     }
 
-    /// By how many bytes the payload grows; checks order and bounds, so that nothing after it can fail.
-    #[inline]
-    fn growth(&self, len: usize) -> Result<isize, Unfit> {
-        let mut at = 0;
-        let mut growth = 0isize;
-        for edit in self.list() {
-            if edit.delete.start() < at || edit.delete.end() > len || edit.delete.start > edit.delete.end {
-                return Err(Unfit);
-            }
-            at = edit.delete.end();
-            growth += edit.insert.len() as isize - edit.delete.len() as isize;
-        }
-        Ok(growth)
-    }
+    // Every stretch between two edits moves by the sum of the shifts before it. Stretches keep their order, so one that moves left can
+    // only run into the old place of one before it, and one that moves right into the old place of one after it. Hence left-movers go
+    // first to last and right-movers last to first, and no byte is overwritten before it has moved.
+    //
+    // A text comes right behind the stretch before it, so it is written with that. It ends where the next stretch begins, so it could
+    // only run into the old places of right-movers, and those behind it have moved by then.
 
-    /// Moves every stretch between two edits by the sum of the shifts before it, the first by `shift`.
-    ///
-    /// Stretches keep their order, so one that moves left can only run into the old place of one before it, and one that moves right into the old
-    /// place of one after it. Hence left-movers go first to last and right-movers last to first, and no byte is overwritten before it has moved.
+    /// Moves the stretches that move right, last to first, the very last by `shift`, and writes the texts behind them and behind those
+    /// that stay. Returns how many edits there are up to the last one that a left-mover comes before.
     #[inline]
-    fn move_stretches(&self, frame: &mut [u8], start: usize, end: usize, first_shift: isize) {
-        let list = self.list();
-        let mut shift = first_shift;
-        let mut from = start;
-        let mut last_shift = first_shift;
-        for edit in list {
-            move_left(frame, from, start + edit.delete.start(), shift);
-            shift += edit.insert.len() as isize - edit.delete.len() as isize;
-            from = start + edit.delete.end();
-            last_shift = shift;
-        }
-        move_left(frame, from, end, last_shift);
+    fn move_right(&self, frame: &mut [u8], start: usize, end: usize, mut shift: isize) -> usize {
         let mut to = end;
-        for edit in list.iter().rev() {
-            move_right(frame, start + edit.delete.end(), to, shift);
-            shift -= edit.insert.len() as isize - edit.delete.len() as isize;
+        let mut left = 0;
+        for (index, edit) in self.list().iter().enumerate().rev() {
+            if shift > 0 {
+                move_within(frame, start + edit.delete.end(), to, shift);
+            }
             to = start + edit.delete.start();
+            shift -= growth(edit);
+            if shift >= 0 {
+                self.write_text(frame, to.wrapping_add_signed(shift), edit);
+            } else if left == 0 {
+                left = index + 1;
+            }
         }
-        move_right(frame, start, to, shift);
+        if shift > 0 {
+            move_within(frame, start, to, shift);
+        }
+        left
     }
 
+    /// Moves the stretches before the first `count` edits that move left, first to last, the very first by `shift`, and writes the texts
+    /// behind them. The stretch after the last edit never moves left: the payload's end stays or moves right.
     #[inline]
-    fn write_texts(&self, frame: &mut [u8], start: usize, first_shift: isize) {
-        let mut shift = first_shift;
-        for edit in self.list() {
-            let text = self.inserted(edit);
-            let at = (start as isize + edit.delete.start() as isize + shift) as usize;
-            frame[at..at + text.len()].copy_from_slice(text);
-            shift += text.len() as isize - edit.delete.len() as isize;
+    fn move_left(&self, frame: &mut [u8], start: usize, count: usize, mut shift: isize) {
+        let mut from = start;
+        for edit in self.list().iter().take(count) {
+            let to = start + edit.delete.start();
+            if shift < 0 {
+                move_within(frame, from, to, shift);
+                self.write_text(frame, to.wrapping_add_signed(shift), edit);
+            }
+            from = start + edit.delete.end();
+            shift += growth(edit);
+        }
+    }
+
+    /// Writes what `edit` puts in to `at`.
+    #[inline]
+    fn write_text(&self, frame: &mut [u8], at: usize, edit: &Edit) {
+        let text = self.inserted(edit);
+        if !text.is_empty() {
+            text::copy(&mut frame[at..at + text.len()], text);
         }
     }
 }
 
+/// By how many bytes an edit makes the payload longer.
 #[inline]
-fn move_left(frame: &mut [u8], from: usize, to: usize, shift: isize) {
-    if shift < 0 && from < to {
-        frame.copy_within(from..to, (from as isize + shift) as usize);
+fn growth(edit: &Edit) -> isize {
+    let (insert, delete) = (edit.insert, edit.delete);
+    (insert.end() as isize - insert.start() as isize) - (delete.end() as isize - delete.start() as isize)
+}
+
+/// Moves `from..to` by `shift`, as `copy_within` does.
+///
+/// Up to 64 bytes go as [`text::copy`] does it: in two parts of a fixed length, both of which are read before either is written.
+#[inline]
+fn move_within(frame: &mut [u8], from: usize, to: usize, shift: isize) {
+    let target = from.wrapping_add_signed(shift);
+    let len = to - from;
+    if len > 64 {
+        frame.copy_within(from..to, target);
+    } else if len >= 32 {
+        move_ends::<32>(frame, from..to, target);
+    } else if len >= 16 {
+        move_ends::<16>(frame, from..to, target);
+    } else if len >= 8 {
+        move_ends::<8>(frame, from..to, target);
+    } else if len >= 4 {
+        move_ends::<4>(frame, from..to, target);
+    } else if len >= 2 {
+        move_ends::<2>(frame, from..to, target);
+    } else if len == 1 {
+        frame[target] = frame[from];
     }
 }
 
-#[inline]
-fn move_right(frame: &mut [u8], from: usize, to: usize, shift: isize) {
-    if shift > 0 && from < to {
-        frame.copy_within(from..to, (from as isize + shift) as usize);
+/// Moves the first and the last `N` bytes of a range.
+#[inline(always)]
+fn move_ends<const N: usize>(frame: &mut [u8], range: Range<usize>, target: usize) {
+    let from = &frame[range];
+    let len = from.len();
+    let (Some(&head), Some(&tail)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return };
+    let to = &mut frame[target..target + len];
+    if let Some(to) = to.first_chunk_mut() {
+        *to = head;
+    }
+    if let Some(to) = to.last_chunk_mut() {
+        *to = tail;
     }
 }
 
@@ -251,6 +300,56 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Stretches and texts of every length around those that go in parts, moved left and right, near and far.
+    #[test]
+    fn every_length_moves_both_ways() {
+        let kinds =
+            [((0, 1), (1, 0)), ((3, 0), (0, 9)), ((0, 70), (70, 0)), ((70, 0), (0, 70)), ((40, 7), (2, 5))];
+        for stretch in 0..=140 {
+            let text: Vec<u8> = (0..stretch + 160).map(|i| i as u8).collect();
+            for (first, second) in kinds {
+                let mut edits = Edits::new();
+                let mut expected = text.clone();
+                for (at, (delete, insert)) in [(80 + stretch, second), (80 - first.0, first)] {
+                    edits.replace(Span::new(at, at + delete), |t| t.put(&vec![b'+'; insert]));
+                    expected.splice(at..at + delete, vec![b'+'; insert]);
+                }
+                let growth = expected.len().saturating_sub(text.len());
+                for headroom in [0, growth / 2, growth, 200] {
+                    let room = (headroom, growth.saturating_sub(headroom));
+                    assert_eq!(applied(room, &text, &edits).as_ref(), Some(&expected), "{stretch} {first:?}");
+                }
+            }
+        }
+    }
+
+    /// Any three edits, in any order, against sorting them and looking for overlaps.
+    #[test]
+    fn order_and_overlaps_agree_with_sorting() {
+        let text = b"abcd";
+        let spans: Vec<Span> = (0..36).map(|i| Span { start: i / 6, end: i % 6 }).collect();
+        for i in 0..36 * 36 * 36 {
+            let chosen = [spans[i % 36], spans[i / 36 % 36], spans[i / 36 / 36]];
+            let mut edits = Edits::new();
+            let mut sorted: Vec<_> = chosen.iter().zip([b"1", b"2", b"3"]).collect();
+            sorted.iter().for_each(|(span, with)| edits.replace(**span, |t| t.put(*with)));
+            sorted.sort_by_key(|(span, _)| (span.start, !span.is_empty()));
+            let mut expected = Some(Vec::new());
+            let mut at = 0;
+            for (span, with) in sorted {
+                expected =
+                    expected.filter(|_| at <= span.start() && span.start <= span.end && span.end() <= 4);
+                if let Some(expected) = &mut expected {
+                    expected.extend_from_slice(&text[at..span.start()]);
+                    expected.extend_from_slice(with);
+                }
+                at = span.end();
+            }
+            let expected = expected.map(|expected| [&expected, &text[at..]].concat());
+            assert_eq!(applied((3, 3), text, &edits), expected, "{chosen:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! A text of bounded length, and how values are spelled in it.
 
-use core::net::IpAddr;
+use crate::sip::span::Span;
+use core::net::{IpAddr, Ipv6Addr};
 
 /// Most bytes that all edits of one message may put in.
 ///
@@ -8,10 +9,14 @@ use core::net::IpAddr;
 /// and for a redirect's Contacts. What is longer is answered 513.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
+/// The longest room that [`Text::put_within`] hands out: the part of our Via that follows its head.
+const ROOM_BYTES_MAX: usize = 80;
+
 /// Text that is written once from front to back. Writing past the bound writes nothing and is remembered.
 #[derive(Clone, Debug)]
 pub struct Text {
-    bytes: [u8; TEXT_BYTES_MAX],
+    /// With a room more than the bound, so that one is there wherever the text ends.
+    bytes: [u8; TEXT_BYTES_MAX + ROOM_BYTES_MAX],
     len: usize,
     full: bool,
 }
@@ -26,7 +31,7 @@ impl Text {
     /// Nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; TEXT_BYTES_MAX], len: 0, full: false }
+        Self { bytes: [0; TEXT_BYTES_MAX + ROOM_BYTES_MAX], len: 0, full: false }
     }
 
     /// Back to nothing.
@@ -63,33 +68,76 @@ impl Text {
         &self.bytes[..self.len.min(TEXT_BYTES_MAX)]
     }
 
+    /// The part of it that `span` names.
+    #[inline]
+    #[must_use]
+    pub fn part(&self, span: Span) -> &[u8] {
+        span.of(&self.bytes)
+    }
+
     /// Appends `bytes`.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) {
-        match self.bytes.get_mut(self.len..self.len + bytes.len()) {
+        match self.bytes[..TEXT_BYTES_MAX].get_mut(self.len..self.len + bytes.len()) {
             Some(room) => {
-                room.copy_from_slice(bytes);
+                copy(room, bytes);
                 self.len += bytes.len();
             }
             None => self.full = true,
         }
     }
 
+    /// Appends the first bytes of a room that `write` fills, as many as it says.
+    ///
+    /// What it leaves after them is overwritten by what is put next. So a text of unknown length, but not beyond `N`, is written with
+    /// moves of known lengths.
+    #[inline]
+    pub fn put_within<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
+        const { assert!(N <= ROOM_BYTES_MAX) };
+        let Some(room) = self.bytes.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut) else {
+            return self.full = true;
+        };
+        let len = self.len + write(room).min(N);
+        if len <= TEXT_BYTES_MAX {
+            self.len = len;
+        } else {
+            self.full = true;
+        }
+    }
+
     /// Appends `number` in decimal.
     #[inline]
     pub fn put_decimal(&mut self, number: u32) {
-        let mut digits = [0u8; 10];
-        let mut at = digits.len();
-        let mut rest = number;
-        loop {
-            at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
+        if let Ok(number) = u8::try_from(number) {
+            return self.put_octet(number);
         }
-        self.put(&digits[at..]);
+        if number >= 100_000_000 {
+            return self.put_long_decimal(number);
+        }
+        self.put_within::<8>(|room| {
+            let count;
+            (*room, count) = decimal8(number);
+            count
+        });
+    }
+
+    /// Appends a number of up to three digits, which is what most are.
+    #[inline]
+    fn put_octet(&mut self, number: u8) {
+        self.put_within::<4>(|room| {
+            let count;
+            (*room, count) = OCTETS[usize::from(number)];
+            usize::from(count)
+        });
+    }
+
+    /// No port, status or hop count is as long.
+    #[cold]
+    fn put_long_decimal(&mut self, number: u32) {
+        use core::fmt::Write;
+        if write!(self, "{number}").is_err() {
+            self.full = true;
+        }
     }
 
     /// Appends `number` as 16 lower-case hexadecimal digits.
@@ -105,25 +153,29 @@ impl Text {
     }
 
     /// Appends an address, IPv6 without brackets.
+    #[inline]
     pub fn put_address(&mut self, address: IpAddr) {
-        use core::fmt::Write;
         match address {
-            IpAddr::V4(v4) => {
+            IpAddr::V4(v4) => self.put_within::<16>(|room| {
                 // Each octet writes four bytes, of which the next one overwrites what is too much.
-                let mut text = [0u8; 20];
                 let mut len = 0;
                 for octet in v4.octets() {
                     let (digits, count) = OCTETS[usize::from(octet)];
-                    text[len..len + 4].copy_from_slice(&digits);
+                    if let Some(place) = room.get_mut(len..len + 4) {
+                        place.copy_from_slice(&digits);
+                    }
                     len += usize::from(count) + 1;
                 }
-                self.put(&text[..len - 1]);
-            }
-            IpAddr::V6(v6) => {
-                if write!(self, "{v6}").is_err() {
-                    self.full = true;
-                }
-            }
+                len - 1
+            }),
+            IpAddr::V6(v6) => self.put_v6(v6),
+        }
+    }
+
+    fn put_v6(&mut self, address: Ipv6Addr) {
+        use core::fmt::Write;
+        if write!(self, "{address}").is_err() {
+            self.full = true;
         }
     }
 }
@@ -161,26 +213,78 @@ const fn octets() -> [([u8; 4], u8); 256] {
     table
 }
 
+/// The decimal digits of a number below 10^8, and how many they are.
+///
+/// The reverse of [`crate::sip::scan::leading_decimal`]: eight are parted into fours, pairs and ones, all of a kind at once, by
+/// multiplying with a reciprocal. Leading zeros, which stand in the lowest bytes, are shifted out.
+#[inline]
+fn decimal8(number: u32) -> ([u8; 8], usize) {
+    let number = u64::from(number);
+    let x = (number / 10_000) | ((number % 10_000) << 32);
+    let upper = ((x * 10_486) >> 20) & 0x0000_007f_0000_007f; // of each four, by 100
+    let x = upper | (x - upper * 100) << 16;
+    let upper = ((x * 103) >> 10) & 0x000f_000f_000f_000f; // of each pair, by 10
+    let x = upper | (x - upper * 10) << 8;
+    // The last digit stays where it is 0.
+    let zeros = (x | 1 << 56).trailing_zeros() / 8;
+    (((x + 0x3030_3030_3030_3030) >> (8 * zeros)).to_le_bytes(), 8 - zeros as usize)
+}
+
+/// Copies one text over another of the same length.
+///
+/// Up to 64 bytes go as two parts of a fixed length, which overlap: most of our texts are as long, and a call of `memcpy` costs twice the move.
+#[inline]
+pub(super) fn copy(to: &mut [u8], from: &[u8]) {
+    let len = from.len();
+    if len > 64 {
+        to.copy_from_slice(from);
+    } else if len >= 32 {
+        copy_ends::<32>(to, from);
+    } else if len >= 16 {
+        copy_ends::<16>(to, from);
+    } else if len >= 8 {
+        copy_ends::<8>(to, from);
+    } else if len >= 4 {
+        copy_ends::<4>(to, from);
+    } else if len >= 2 {
+        copy_ends::<2>(to, from);
+    } else {
+        to.copy_from_slice(from);
+    }
+}
+
+/// Copies the first and the last `N` bytes.
+#[inline(always)]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *from;
+    }
+}
+
 /// 16 hexadecimal digits, most significant first: nibbles are spread over two words and made digits eight at a time.
 #[inline]
 #[must_use]
 pub fn hex(number: u64) -> [u8; 16] {
     let mut digits = [0u8; 16];
-    digits[..8].copy_from_slice(&hex8((number >> 32) as u32).to_be_bytes());
-    digits[8..].copy_from_slice(&hex8(number as u32).to_be_bytes());
+    digits[..8].copy_from_slice(&hex8((number >> 32) as u32));
+    digits[8..].copy_from_slice(&hex8(number as u32));
     digits
 }
 
-/// Eight digits in a word, most significant first in big-endian order.
+/// Eight hexadecimal digits, most significant first.
 #[inline]
-fn hex8(number: u32) -> u64 {
+#[must_use]
+pub fn hex8(number: u32) -> [u8; 8] {
     let mut x = u64::from(number);
     x = (x | x << 16) & 0x0000_ffff_0000_ffff;
     x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
     x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f;
     // 1 in each byte whose nibble is 10 or more; those are letters, 39 further on than the digits.
     let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    x + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64
+    (x + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64).to_be_bytes()
 }
 
 /// The number that exactly `text` spells in hexadecimal, at most 16 digits of either case.
@@ -220,5 +324,49 @@ mod tests {
         assert_eq!(text.bytes(), b"04294967295192.0.2.102001:db8::1abcd");
         assert_eq!(parse_hex(b"12g4"), None);
         assert_eq!(parse_hex(b""), None);
+    }
+
+    #[test]
+    fn decimals_and_addresses_of_every_length() {
+        let powers = (0..10).flat_map(|i| [10u32.pow(i) - 1, 10u32.pow(i), 10u32.pow(i) + 1]);
+        for number in (0..=65_535).chain(powers).chain([12_345_678, 99_999_999, u32::MAX]) {
+            let mut text = Text::new();
+            text.put_decimal(number);
+            text.put_address(IpAddr::from((number ^ number << 16).to_be_bytes()));
+            let address = core::net::Ipv4Addr::from(number ^ number << 16);
+            assert_eq!(text.bytes(), format!("{number}{address}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn copies_of_every_length() {
+        let from: [u8; 150] = core::array::from_fn(|i| i as u8 + 1);
+        for len in 0..=from.len() {
+            let mut to = [0; 150];
+            copy(&mut to[..len], &from[..len]);
+            assert!(to[..len] == from[..len] && to[len..].iter().all(|byte| *byte == 0), "{len}");
+        }
+    }
+
+    /// A text is full where one more byte does not fit, and not before: rooms reach further.
+    #[test]
+    fn the_bound_is_exact() {
+        type Put = fn(&mut Text);
+        for before in TEXT_BYTES_MAX - 20..=TEXT_BYTES_MAX {
+            let puts: [(usize, Put); 5] = [
+                (1, |text| text.put_decimal(7)),
+                (5, |text| text.put_decimal(12_345)),
+                (9, |text| text.put_decimal(123_456_789)),
+                (7, |text| text.put_address(IpAddr::from([1, 2, 3, 4]))),
+                (16, |text| text.put_hex(1)),
+            ];
+            for (len, put) in puts {
+                let mut text = Text::new();
+                text.put(&[b'x'; TEXT_BYTES_MAX][..before]);
+                put(&mut text);
+                assert_eq!(text.is_full(), before + len > TEXT_BYTES_MAX, "{before} {len}");
+                assert_eq!(text.len(), if text.is_full() { before } else { before + len });
+            }
+        }
     }
 }

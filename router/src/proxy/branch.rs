@@ -2,6 +2,7 @@
 
 use super::seal::{Back, Key};
 use super::snapshot::Listener;
+use crate::edit::text::{hex, hex8};
 use crate::edit::{Edits, Text};
 use crate::sip::via::{Rport, Via};
 use core::net::{IpAddr, SocketAddr};
@@ -74,15 +75,20 @@ pub struct Stamp {
     pub mark: [u8; 16],
 }
 
+/// What follows [`Listener::via_head`], with letters where the hashes and the ids go.
+const VIA_TAIL: &[u8; 68] = b"bbbbbbbbbbbbbbbb;seal=kkllllrrrrrrrrrrrrrrrr;mark=mmmmmmmmmmmmmmmm\r\n";
+
 /// Writes our Via, with its CRLF.
 #[inline]
 pub fn put_via(text: &mut Text, egress: &Listener, key: &Key, stamp: &Stamp) {
     text.put(&egress.via_head);
-    text.put_hex(stamp.branch);
-    text.put(b";seal=");
-    text.put_hex_digits(u64::from(key.id) << 16 | u64::from(stamp.ingress_id), 6);
-    text.put_hex(stamp.return_seal);
-    text.put(b";mark=");
-    text.put(&stamp.mark);
-    text.put(b"\r\n");
+    text.put_within(|tail| {
+        *tail = *VIA_TAIL;
+        let ids = hex8(u32::from(key.id) << 16 | u32::from(stamp.ingress_id));
+        tail[..16].copy_from_slice(&hex(stamp.branch));
+        tail[22..28].copy_from_slice(&ids[2..]);
+        tail[28..44].copy_from_slice(&hex(stamp.return_seal));
+        tail[50..66].copy_from_slice(&stamp.mark);
+        tail.len()
+    });
 }

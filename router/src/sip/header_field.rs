@@ -32,70 +32,35 @@ pub enum Name {
     Other,
 }
 
-/// The name at `at`, and its colon's place, where it is one of those that nearly every message holds, with the colon right after it.
-///
-/// Name and colon are compared as one word. `None` says nothing: [`name`] has the last word.
-#[inline]
-#[must_use]
-pub fn common_name(bytes: &[u8], at: usize) -> Option<(Name, usize)> {
-    const fn mask(len: u32) -> u64 {
-        u64::MAX >> (64 - 8 * len)
-    }
-    let word = scan::word(bytes, at) | LOWER;
-    let is = |text: &'static [u8]| word & mask(text.len() as u32) == lower_key(text);
-    match word as u8 {
-        b'v' if is(b"via:") => Some((Name::Via, at + 3)),
-        b't' if is(b"to:") => Some((Name::To, at + 2)),
-        b'f' if is(b"from:") => Some((Name::From, at + 4)),
-        b'c' if is(b"cseq:") => Some((Name::CSeq, at + 4)),
-        b'c' if is(b"call-id:") => Some((Name::CallId, at + 7)),
-        b'r' if is(b"route:") => Some((Name::Route, at + 5)),
-        b'm' if is(b"max-forw") && is_rest(bytes, at + 8, b"ards:") => Some((Name::MaxForwards, at + 12)),
-        b'c' if is(b"content-") && is_rest(bytes, at + 8, b"length:") => Some((Name::ContentLength, at + 14)),
-        _ => None,
-    }
-}
-
-#[inline]
-fn is_rest(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
-    (scan::word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * text.len())) == lower_key(text)
-}
-
-/// The lower-cased name `len` bytes long that begins at `at`.
-///
-/// One 8-byte word tells most names; the four longer ones take a second look.
-#[inline]
-#[must_use]
-pub fn name(bytes: &[u8], at: usize, len: usize) -> Name {
-    const VIA: u64 = lower_key(b"via");
-    const V: u64 = lower_key(b"v");
-    const FROM: u64 = lower_key(b"from");
-    const F: u64 = lower_key(b"f");
-    const TO: u64 = lower_key(b"to");
-    const T: u64 = lower_key(b"t");
-    const CALL_ID: u64 = lower_key(b"call-id");
-    const I: u64 = lower_key(b"i");
-    const CSEQ: u64 = lower_key(b"cseq");
-    const ROUTE: u64 = lower_key(b"route");
-    const L: u64 = lower_key(b"l");
-    const MAX_FORW: u64 = lower_key(b"max-forw");
-    const CONTENT_: u64 = lower_key(b"content-");
-    const PROXY_RE: u64 = lower_key(b"proxy-re");
-
-    let word = scan::lower_word(bytes, at, len);
-    let rest_is = |rest: &[u8]| scan::is_ignoring_case(bytes.get(at + 8..at + len).unwrap_or_default(), rest);
-    match word {
-        VIA | V if len < 8 => Name::Via,
-        FROM | F if len < 8 => Name::From,
-        TO | T if len < 8 => Name::To,
-        CALL_ID | I if len < 8 => Name::CallId,
-        CSEQ if len < 8 => Name::CSeq,
-        ROUTE if len < 8 => Name::Route,
-        L if len < 8 => Name::ContentLength,
-        MAX_FORW if len == 12 && rest_is(b"ards") => Name::MaxForwards,
-        CONTENT_ if len == 14 && rest_is(b"length") => Name::ContentLength,
-        PROXY_RE if len == 13 && rest_is(b"quire") => Name::ProxyRequire,
-        _ => Name::Other,
+impl Name {
+    /// The name that is the first `len` bytes of `head`, a line's first sixteen as [`scan::long_word`] reads them.
+    ///
+    /// The length says which names it may be, one word which of them it is; the three longer names take a second look, at their last eight bytes.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(head: u128, len: usize) -> Self {
+        let is = |text: &[u8]| {
+            let unused = 64 - 8 * text.len() as u32;
+            (head as u64 | LOWER) << unused == lower_key(text) << unused
+        };
+        let ends_with = |text: &[u8; 8]| (head >> (8 * len - 64)) as u64 | LOWER == lower_key(text);
+        match len {
+            1 if is(b"v") => Self::Via,
+            1 if is(b"f") => Self::From,
+            1 if is(b"t") => Self::To,
+            1 if is(b"i") => Self::CallId,
+            1 if is(b"l") => Self::ContentLength,
+            2 if is(b"to") => Self::To,
+            3 if is(b"via") => Self::Via,
+            4 if is(b"from") => Self::From,
+            4 if is(b"cseq") => Self::CSeq,
+            5 if is(b"route") => Self::Route,
+            7 if is(b"call-id") => Self::CallId,
+            12 if is(b"max-forw") && ends_with(b"forwards") => Self::MaxForwards,
+            13 if is(b"proxy-re") && ends_with(b"-require") => Self::ProxyRequire,
+            14 if is(b"content-") && ends_with(b"t-length") => Self::ContentLength,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -112,6 +77,20 @@ pub struct CSeq {
 #[inline]
 #[must_use]
 pub fn read_cseq(bytes: &[u8], value: Span) -> Option<CSeq> {
+    let (count, number) = scan::leading_decimal(scan::word(bytes, value.start()));
+    let digits_end = value.start() + count as usize;
+    // Nearly all have less than eight digits, one SP, and a method that has a name here, and so is a token.
+    if matches!(count, 1..8) && bytes.get(digits_end) == Some(&b' ') && digits_end < value.end() {
+        let method = Span::new(digits_end + 1, value.end());
+        if Method::at(bytes, method.start(), method.len()) != Method::Other {
+            return Some(CSeq { number: number as u32, method });
+        }
+    }
+    read_any_cseq(bytes, value)
+}
+
+#[cold]
+fn read_any_cseq(bytes: &[u8], value: Span) -> Option<CSeq> {
     let digits_end = scan::skip(bytes, value.start(), value.end(), scan::DIGIT);
     let number = scan::decimal(&bytes[value.start()..digits_end], u64::from(u32::MAX))? as u32;
     let method_at = scan::skip(bytes, digits_end, value.end(), LWS);
@@ -120,33 +99,84 @@ pub fn read_cseq(bytes: &[u8], value: Span) -> Option<CSeq> {
         .then(|| CSeq { number, method: Span::new(method_at, method_end) })
 }
 
-/// Whether two methods are the same; the second one's text decides where it is none that has a name here.
+/// The number that is all of `value`, at most `max`.
+#[inline(always)]
+#[must_use]
+pub fn read_number(bytes: &[u8], value: Span, max: u32) -> Option<u32> {
+    let digits = value.of(bytes);
+    // Nine digits always fit; numbers are short, so the plain loop is the fast one.
+    if !matches!(digits.len(), 1..=9) {
+        return scan::decimal(digits, max.into()).map(|number| number as u32);
+    }
+    let mut number = 0;
+    for &digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u32::from(digit);
+    }
+    (number <= max).then_some(number)
+}
+
+/// Whether no white space stands in `value`. Other controls are let pass.
 #[inline]
 #[must_use]
-pub fn same_method(bytes: &[u8], method: Method, span: Span, other: Span) -> bool {
-    match Method::of(other.of(bytes)) {
-        Method::Other => method == Method::Other && span.of(bytes) == other.of(bytes),
-        named => named == method,
-    }
+pub fn is_one_word(bytes: &[u8], value: Span) -> bool {
+    let end = value.end();
+    scan::find_blank(bytes, value.start(), end) == end || scan::find(bytes, value.start(), end, LWS) == end
+}
+
+/// Whether two spans hold the same octets.
+#[inline]
+#[must_use]
+pub fn same_text(bytes: &[u8], a: Span, b: Span) -> bool {
+    a.of(bytes) == b.of(bytes)
 }
 
 /// The `tag` of a From or To value (RFC 3261 19.3); empty where there is none. `None` where the value is not by the grammar.
 #[inline]
 #[must_use]
 pub fn read_tag(bytes: &[u8], value: Span) -> Option<Span> {
-    let end = value.end();
-    let mut at = uri::read_name_addr::<false>(bytes, value.start(), end)?.params;
-    if at == end {
-        return Some(Span::empty_at(end));
-    }
-    // Nearly all end in `;tag=VALUE`.
+    // Nearly all end in a bracket, or in `;tag=VALUE` right after it.
     const TAG_MASK: u64 = 0xff_ffff_ffff;
-    if (scan::word(bytes, at) | 0x2020_2000) & TAG_MASK == u64::from_le_bytes(*b";tag=\0\0\0") {
-        let stop = scan::find_delimiter(bytes, at + 5, end);
-        if stop == end && stop > at + 5 {
-            return Some(Span::new(at + 5, end));
+    let end = value.end();
+    if let Some(at) = after_brackets(bytes, value.start(), end) {
+        if at == end {
+            return Some(Span::empty_at(end));
+        }
+        if (scan::word(bytes, at) | 0x2020_2000) & TAG_MASK == u64::from_le_bytes(*b";tag=\0\0\0") {
+            let stop = scan::find_delimiter(bytes, at + 5, end);
+            if stop == end && stop > at + 5 {
+                return Some(Span::new(at + 5, end));
+            }
         }
     }
+    read_any_tag(bytes, value)
+}
+
+/// One past the `>` of a value that begins with `<`, or with a quoted string without escapes, one SP and `<`.
+#[inline(always)]
+fn after_brackets(bytes: &[u8], start: usize, end: usize) -> Option<usize> {
+    let mut open = start;
+    if bytes.get(start) == Some(&b'"') {
+        let quote = scan::find_any(bytes, start + 1, end, *b"\"\\");
+        if bytes.get(quote..)?.first_chunk() != Some(b"\" <") {
+            return None;
+        }
+        open = quote + 2;
+    } else if bytes.get(start) != Some(&b'<') {
+        return None;
+    }
+    let close = scan::find_any(bytes, open + 1, end, [b'>']);
+    (close < end).then_some(close + 1)
+}
+
+/// [`read_tag`] of any value, by the letter of the grammar.
+#[cold]
+fn read_any_tag(bytes: &[u8], value: Span) -> Option<Span> {
+    let end = value.end();
+    let mut at = uri::read_name_addr::<false>(bytes, value.start(), end)?.params;
     let mut tag = Span::empty_at(end);
     while at < end {
         if bytes[at] != b';' {
@@ -170,7 +200,7 @@ mod tests {
 
     #[test]
     fn names_in_all_spellings() {
-        let of = |text: &str| name(text.as_bytes(), 0, text.len());
+        let of = |text: &str| Name::of(scan::long_word(text.as_bytes(), 0), text.len());
         let all = [
             (Name::Via, "Via", "v"),
             (Name::From, "From", "f"),

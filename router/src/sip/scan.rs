@@ -104,6 +104,14 @@ pub fn find_any<const N: usize>(bytes: &[u8], at: usize, end: usize, needles: [u
     find_with(bytes, at, end, |part| native::any(part, needles), |byte| needles.contains(&byte))
 }
 
+/// The place of the first `needle` in `head`, sixteen bytes as [`long_word`] reads them; `None` if there is none.
+#[inline]
+#[must_use]
+pub fn find_in(head: u128, needle: u8) -> Option<usize> {
+    let found = native::any(&head.to_le_bytes(), [needle]);
+    (found != 0).then_some(found.trailing_zeros() as usize)
+}
+
 /// The first byte for which `bits` has a bit, 16 bytes at a time; the last few bytes of the message are asked one by one.
 #[inline(always)]
 fn find_with(
@@ -114,7 +122,7 @@ fn find_with(
     is: impl Fn(u8) -> bool,
 ) -> usize {
     while at < end {
-        let Some(part) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) else {
+        let Some(part) = bytes.get(at..at + 16).and_then(|part| part.first_chunk()) else {
             let rest = bytes.get(at..end.min(bytes.len())).unwrap_or_default();
             return rest.iter().position(|byte| is(*byte)).map_or(end, |i| at + i);
         };
@@ -125,6 +133,13 @@ fn find_with(
         at += 16;
     }
     end
+}
+
+/// The first control or SP at or after `at` and before `end`; `end` if there is none.
+#[inline]
+#[must_use]
+pub fn find_blank(bytes: &[u8], at: usize, end: usize) -> usize {
+    find_with(bytes, at, end, native::blanks, |byte| byte <= b' ')
 }
 
 /// `start..end` without white space at its ends.
@@ -186,14 +201,31 @@ pub fn leading_decimal(word: u64) -> (u32, u64) {
 #[inline]
 #[must_use]
 pub fn word(bytes: &[u8], at: usize) -> u64 {
-    if let Some(chunk) = bytes.get(at..at + 8) {
-        return u64::from_le_bytes(chunk.try_into().unwrap_or_default());
+    match bytes.get(at..at + 8).and_then(|part| part.first_chunk()) {
+        Some(part) => u64::from_le_bytes(*part),
+        None => last_bytes(bytes, at) as u64,
     }
-    let mut padded = [0u8; 8];
+}
+
+/// Sixteen bytes from `at`, likewise.
+#[inline]
+#[must_use]
+pub fn long_word(bytes: &[u8], at: usize) -> u128 {
+    match bytes.get(at..at + 16).and_then(|part| part.first_chunk()) {
+        Some(part) => u128::from_le_bytes(*part),
+        None => last_bytes(bytes, at),
+    }
+}
+
+/// The same where less are left: the message's last sixteen, with those before `at` shifted out.
+#[inline(never)]
+fn last_bytes(bytes: &[u8], at: usize) -> u128 {
     let rest = bytes.get(at..).unwrap_or_default();
-    let len = rest.len().min(8);
-    padded[..len].copy_from_slice(&rest[..len]);
-    u64::from_le_bytes(padded)
+    match bytes.last_chunk() {
+        _ if rest.is_empty() => 0,
+        Some(part) => u128::from_le_bytes(*part) >> (128 - 8 * rest.len().min(16)),
+        None => rest.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
+    }
 }
 
 /// A text of at most eight bytes as the word that [`lower_word`] makes of it. `text` must be lower-case.
@@ -246,67 +278,136 @@ pub struct LineEnd {
     pub proper: bool,
 }
 
-/// Walks over the line ends of a message, 64 bytes at a time.
+/// How many blocks of 64 bytes are searched for line ends at once.
 ///
-/// Each block becomes two bitmaps, one of CR and one of LF; a line end is proper where the first, shifted by one, meets the second.
-/// So header bytes are touched once, and the cost of a line is a bit scan instead of a search.
+/// 768 bytes hold the header fields of most requests, so one call does. More would search bodies in vain, fewer would call again.
+pub(super) const BLOCKS: usize = 12;
+
+/// Where CR and LF stand in a stretch of [`BLOCKS`] blocks.
+///
+/// Each block becomes two bitmaps, one of CR and one of LF. A line end is proper where the first, shifted by one, meets the second.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Bitmaps {
+    /// How many blocks there are, the last one perhaps cut short.
+    count: usize,
+    /// A bit for each LF and for each byte after a CR; with proper line ends both are the same byte.
+    events: [u64; BLOCKS],
+    /// Whether somewhere they are not.
+    faulty: bool,
+    /// 1 where the byte before the next block is a CR.
+    carry: u64,
+}
+
+impl Bitmaps {
+    /// Empty ones, to be filled from where the byte before is a CR or not.
+    #[inline]
+    pub(super) const fn new(after_cr: bool) -> Self {
+        Self { count: 0, events: [0; BLOCKS], faulty: false, carry: after_cr as u64 }
+    }
+
+    /// Those of the blocks of `bytes` from `at` on, by what tells CR and LF of one block.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, bytes: &[u8], at: usize, block_bits: impl Fn(&[u8; 64]) -> (u64, u64)) {
+        let (blocks, tail) = bytes.get(at..).unwrap_or_default().as_chunks::<64>();
+        let (mut carry, mut faults) = (self.carry, 0);
+        let mut pair = |(cr, lf): (u64, u64)| {
+            let after_cr = cr << 1 | carry;
+            carry = cr >> 63;
+            faults |= after_cr ^ lf;
+            after_cr | lf
+        };
+        for (events, block) in self.events.iter_mut().zip(blocks) {
+            *events = pair(block_bits(block));
+        }
+        if let Some(events) = self.events.get_mut(blocks.len()) {
+            *events = pair(tail_bits(bytes, tail, block_bits));
+        }
+        self.count = (blocks.len() + 1).min(BLOCKS);
+        self.carry = carry;
+        self.faulty = faults != 0;
+    }
+}
+
+/// The CRs and LFs of `tail`, the last bytes of `bytes`, which are less than a block.
+#[inline(always)]
+fn tail_bits(bytes: &[u8], tail: &[u8], block_bits: impl Fn(&[u8; 64]) -> (u64, u64)) -> (u64, u64) {
+    if let Some(block) = bytes.last_chunk() {
+        // The message's last 64 bytes, with those before the tail shifted out, in two steps because 64 may be all.
+        let (cr, lf) = block_bits(block);
+        let before = 63 - tail.len() % 64;
+        return (cr >> 1 >> before, lf >> 1 >> before);
+    }
+    let mut padded = [0; 64];
+    for (to, from) in padded.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    block_bits(&padded)
+}
+
+/// Walks over the line ends of a message.
+///
+/// Header bytes are touched once, by [`Bitmaps`], and the cost of a line is a bit scan instead of a search.
 #[derive(Debug)]
 pub struct LineEnds<'a> {
     bytes: &'a [u8],
-    /// Offset of the block that `events` is of.
-    block: usize,
-    /// Bits not walked yet: LFs, and bytes at which CR and LF do not pair.
+    /// Those of the stretch that is walked.
+    bitmaps: Bitmaps,
+    /// Its offset.
+    stretch: usize,
+    /// Which of its blocks is walked.
+    index: usize,
+    /// What is left of that.
     events: u64,
-    /// Of those, the ones that do not pair.
-    faults: u64,
-    /// Bit 0 says that the byte before the next block is a CR.
-    carry: u64,
 }
 
 impl<'a> LineEnds<'a> {
     /// From `at` on.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn new(bytes: &'a [u8], at: usize) -> Self {
-        let mut ends = Self { bytes, block: at, events: 0, faults: 0, carry: 0 };
-        ends.load();
+        let bitmaps = Bitmaps::new(at > 0 && bytes.get(at - 1) == Some(&b'\r'));
+        let mut ends = Self { bytes, bitmaps, stretch: at, index: 0, events: 0 };
+        native::fill(&mut ends.bitmaps, bytes, at);
+        ends.events = ends.bitmaps.events[0];
         ends
     }
 
-    #[inline]
-    fn load(&mut self) {
-        let rest = self.bytes.get(self.block..).unwrap_or_default();
-        let (cr, lf) = if let Some(block) = rest.first_chunk::<64>() {
-            native::block_bits(block)
-        } else {
-            let mut padded = [0u8; 64];
-            padded[..rest.len()].copy_from_slice(rest);
-            native::block_bits(&padded)
-        };
-        let after_cr = cr << 1 | self.carry;
-        self.carry = cr >> 63;
-        self.faults = after_cr ^ lf;
-        self.events = after_cr | lf;
+    /// Goes on to the next stretch, if there is one.
+    #[cold]
+    fn refill(&mut self) -> Option<()> {
+        if self.bitmaps.count < BLOCKS {
+            return None;
+        }
+        self.stretch += BLOCKS * 64;
+        self.index = 0;
+        native::fill(&mut self.bitmaps, self.bytes, self.stretch);
+        Some(())
+    }
+
+    /// Looks at the bytes themselves, because some line end hereabouts is not proper.
+    #[cold]
+    fn examine(&self, at: usize) -> Option<LineEnd> {
+        // A CR as the very last byte leaves its event one past the end.
+        let is_lf = *self.bytes.get(at)? == b'\n';
+        Some(LineEnd { at, proper: is_lf && at > 0 && self.bytes[at - 1] == b'\r' })
     }
 }
 
 impl Iterator for LineEnds<'_> {
     type Item = LineEnd;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<LineEnd> {
         while self.events == 0 {
-            self.block += 64;
-            if self.block >= self.bytes.len() {
-                return None;
+            self.index += 1;
+            if self.index >= self.bitmaps.count {
+                self.refill()?;
             }
-            self.load();
+            self.events = *self.bitmaps.events.get(self.index)?;
         }
-        let bit = self.events.trailing_zeros();
+        let at = self.stretch + self.index * 64 + self.events.trailing_zeros() as usize;
         self.events &= self.events - 1;
-        let at = self.block + bit as usize;
-        // A CR as the very last byte leaves its event one past the end.
-        (at < self.bytes.len()).then_some(LineEnd { at, proper: self.faults >> bit & 1 == 0 })
+        if self.bitmaps.faulty { self.examine(at) } else { Some(LineEnd { at, proper: true }) }
     }
 }
 
@@ -321,6 +422,18 @@ mod tests {
             text.extend_from_slice(b"\r\ny\nz\rw\r");
             let ends: Vec<_> = LineEnds::new(&text, 0).map(|e| (e.at - shift, e.proper)).collect();
             assert_eq!(ends, [(1, true), (3, false), (6, false)], "shift {shift}");
+        }
+    }
+
+    #[test]
+    fn line_ends_across_stretches() {
+        for len in [700, 767, 768, 769, 1535, 1536, 1600] {
+            let text = b"xyz\r\n".repeat(len / 5);
+            assert_eq!(LineEnds::new(&text, 0).filter(|end| end.proper).count(), len / 5);
+            let mut text = vec![b'x'; len];
+            text.extend_from_slice(b"\r\n\n");
+            let ends: Vec<_> = LineEnds::new(&text, 0).map(|e| (e.at - len, e.proper)).collect();
+            assert_eq!(ends, [(1, true), (2, false)], "{len}");
         }
     }
 

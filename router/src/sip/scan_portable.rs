@@ -1,6 +1,12 @@
 //! What [`super::scan_x86_64`] does with SSE2, in plain words: eight bytes at a time, or one by one.
 
-use super::scan::{self, word};
+use super::scan::{self, Bitmaps, word};
+
+/// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
+#[inline]
+pub(super) fn fill(bitmaps: &mut Bitmaps, bytes: &[u8], at: usize) {
+    bitmaps.fill(bytes, at, block_bits);
+}
 
 /// Bitmaps of CR and LF in 64 bytes; bit 0 is the first byte.
 #[inline]
@@ -15,6 +21,12 @@ pub(super) fn block_bits(block: &[u8; 64]) -> (u64, u64) {
         at += 8;
     }
     (cr, lf)
+}
+
+/// One bit for each of 16 bytes that is SP or less.
+#[inline]
+pub(super) fn blanks(part: &[u8; 16]) -> u32 {
+    bits(part, |byte| byte <= b' ')
 }
 
 /// One bit for each of 16 bytes that is a delimiter.
@@ -68,9 +80,19 @@ mod tests {
                 *byte = [b'\r', b'\n', 0x0c, 0x0e, 0x8d, b'x'][(i * 7 + i * i * usize::from(seed)) % 6];
             }
             assert_eq!(block_bits(&block), sse2::block_bits(&block));
+            let text = block.repeat(20);
+            for len in [0, 1, 63, 64, 65, 700, 768, 1000, 1280] {
+                let (mut plain, mut simd) = (Bitmaps::new(seed & 1 == 1), Bitmaps::new(seed & 1 == 1));
+                for at in [0, 64, 768] {
+                    fill(&mut plain, &text[..len], at);
+                    sse2::fill(&mut simd, &text[..len], at);
+                    assert_eq!(plain, simd, "{seed} {len} {at}");
+                }
+            }
         }
         for byte in 0..=255u8 {
             let part: [u8; 16] = core::array::from_fn(|i| byte.wrapping_add(i as u8));
+            assert_eq!(blanks(&part), sse2::blanks(&part), "{byte}");
             assert_eq!(delimiters(&part), sse2::delimiters(&part), "{byte}");
             assert_eq!(at_or_not_in_uri(&part), sse2::at_or_not_in_uri(&part), "{byte}");
             assert_eq!(any(&part, *b"\"<;"), sse2::any(&part, *b"\"<;"), "{byte}");

@@ -1,21 +1,51 @@
-//! The one SIMD scanner: bitmaps of bytes that matter, 16 at a time, with SSE2.
+//! The one SIMD scanner: bitmaps of bytes that matter, 16 at a time with SSE2, or, where the line ends of a whole message are
+//! looked for, 32 at a time with AVX2.
 //!
-//! It pays: see the `scan` and `parse` rows of the benches. SSE2 belongs to every x86-64, so nothing is detected at run time, and
-//! [`super::scan_portable`] does the same on other machines.
+//! It pays: see the `scan` and `parse` rows of the benches. SSE2 belongs to every x86-64; for AVX2 the CPU is asked, which the
+//! standard library does once. [`super::scan_portable`] does the same on other machines.
 
-#![expect(unsafe_code, reason = "calls of functions with a target feature")]
+#![expect(unsafe_code, reason = "calls of functions with a target feature, and loads")]
 
-use super::scan::word;
+use super::scan::Bitmaps;
 use core::arch::x86_64::{
-    __m128i, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x, _mm_set1_epi8,
-    _mm_sub_epi8,
+    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+    _mm_set1_epi8, _mm_sub_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
+    _mm256_set1_epi8,
 };
+
+/// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
+#[inline]
+pub(super) fn fill(bitmaps: &mut Bitmaps, bytes: &[u8], at: usize) {
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU has AVX2, and nothing else is asked of the caller.
+        unsafe { fill_avx2(bitmaps, bytes, at) }
+    } else {
+        fill_sse2(bitmaps, bytes, at);
+    }
+}
+
+#[target_feature(enable = "avx2")]
+fn fill_avx2(bitmaps: &mut Bitmaps, bytes: &[u8], at: usize) {
+    bitmaps.fill(bytes, at, |block| block_bits_avx2(block));
+}
+
+#[cold]
+fn fill_sse2(bitmaps: &mut Bitmaps, bytes: &[u8], at: usize) {
+    bitmaps.fill(bytes, at, block_bits);
+}
 
 /// Bitmaps of CR and LF in 64 bytes; bit 0 is the first byte.
 #[inline]
 pub(super) fn block_bits(block: &[u8; 64]) -> (u64, u64) {
     // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
     unsafe { block_bits_sse2(block) }
+}
+
+/// One bit for each of 16 bytes that is SP or less.
+#[inline]
+pub(super) fn blanks(part: &[u8; 16]) -> u32 {
+    // SAFETY: as above.
+    unsafe { blanks_sse2(part) }
 }
 
 /// One bit for each of 16 bytes that is a delimiter.
@@ -55,6 +85,21 @@ fn block_bits_sse2(block: &[u8; 64]) -> (u64, u64) {
 }
 
 #[inline]
+#[target_feature(enable = "avx2")]
+fn block_bits_avx2(block: &[u8; 64]) -> (u64, u64) {
+    let low = load_avx2(block, 0);
+    let high = load_avx2(block, 32);
+    let bits = |byte| u64::from(equal_mask_avx2(low, byte)) | u64::from(equal_mask_avx2(high, byte)) << 32;
+    (bits(b'\r'), bits(b'\n'))
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn blanks_sse2(part: &[u8; 16]) -> u32 {
+    mask(within(load(part, 0), 0, b' '))
+}
+
+#[inline]
 #[target_feature(enable = "sse2")]
 fn delimiters_sse2(part: &[u8; 16]) -> u32 {
     let part = load(part, 0);
@@ -85,11 +130,29 @@ fn any_sse2<const N: usize>(part: &[u8; 16], needles: [u8; N]) -> u32 {
     mask(found)
 }
 
-/// 16 bytes from `at`: two 8-byte loads of neighbours compile to one of 16.
+/// 16 bytes from `at`, a multiple of 16.
 #[inline]
 #[target_feature(enable = "sse2")]
-fn load(bytes: &[u8], at: usize) -> __m128i {
-    _mm_set_epi64x(word(bytes, at + 8) as i64, word(bytes, at) as i64)
+fn load<const N: usize>(bytes: &[u8; N], at: usize) -> __m128i {
+    let part: &[u8; 16] = bytes[at..].first_chunk().unwrap_or(&[0; 16]);
+    // SAFETY: the reference says that 16 bytes are there to read, and the load asks for no alignment.
+    unsafe { _mm_loadu_si128(part.as_ptr().cast()) }
+}
+
+/// 32 bytes from `at`, which is 0 or 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_avx2(block: &[u8; 64], at: usize) -> __m256i {
+    let part: &[u8; 32] = block[at..].first_chunk().unwrap_or(&[0; 32]);
+    // SAFETY: as above.
+    unsafe { _mm256_loadu_si256(part.as_ptr().cast()) }
+}
+
+/// One bit for each of 32 bytes that equals `byte`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn equal_mask_avx2(part: __m256i, byte: u8) -> u32 {
+    _mm256_movemask_epi8(_mm256_cmpeq_epi8(part, _mm256_set1_epi8(byte as i8))).cast_unsigned()
 }
 
 #[inline]

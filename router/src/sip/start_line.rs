@@ -63,6 +63,26 @@ impl Method {
     #[inline]
     #[must_use]
     pub fn of(token: &[u8]) -> Self {
+        Self::at(token, 0, token.len())
+    }
+
+    /// The method that the `len` bytes at `at` name.
+    #[inline(always)]
+    #[must_use]
+    pub fn at(bytes: &[u8], at: usize, len: usize) -> Self {
+        if len > 8 {
+            let is_subscribe = len == 9 && bytes.get(at..at + 9) == Some(b"SUBSCRIBE");
+            return if is_subscribe { Self::Subscribe } else { Self::Other };
+        }
+        let mask = u64::MAX.checked_shr(64 - 8 * len as u32).unwrap_or(0);
+        let word = scan::word(bytes, at) & mask;
+        // A NUL at its end would look like the end.
+        if word > mask >> 8 { Self::of_word(word) } else { Self::Other }
+    }
+
+    /// The method that is the text of `word`, with zeros where it is shorter.
+    #[inline]
+    fn of_word(word: u64) -> Self {
         const fn name(text: &[u8]) -> u64 {
             let mut bytes = [0u8; 8];
             let mut i = 0;
@@ -85,10 +105,7 @@ impl Method {
         const REFER: u64 = name(b"REFER");
         const MESSAGE: u64 = name(b"MESSAGE");
         const UPDATE: u64 = name(b"UPDATE");
-        if token.len() > 8 {
-            return if token == b"SUBSCRIBE" { Self::Subscribe } else { Self::Other };
-        }
-        match scan::word(token, 0) {
+        match word {
             INVITE => Self::Invite,
             ACK => Self::Ack,
             BYE => Self::Bye,
@@ -138,13 +155,13 @@ pub enum StartLine {
 /// # Errors
 /// [`Reason::NotSip`] where it is nothing like SIP and deserves no answer; else the start-line (which then is a request's, with as much as could
 /// be read) and the reason.
+#[inline]
 pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
-    let line = bytes.get(..end).unwrap_or_default();
     // A method may begin with any letters, "SIP" among them, but holds no slash.
-    if scan::word(line, 0) as u32 | scan::LOWER as u32 == u32::from_le_bytes(*b"sip/") {
-        return read_status_line(line).map_err(|reason| (reason, None));
+    if end >= 4 && scan::word(bytes, 0) as u32 | scan::LOWER as u32 == u32::from_le_bytes(*b"sip/") {
+        return read_status_line(bytes.get(..end).unwrap_or_default()).map_err(|reason| (reason, None));
     }
-    read_request_line(line)
+    read_request_line(bytes, end)
 }
 
 #[inline]
@@ -162,32 +179,27 @@ fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
 }
 
 #[inline]
-fn read_request_line(line: &[u8]) -> Result<StartLine, (Reason, Option<StartLine>)> {
-    let method_end = scan::skip(line, 0, line.len(), TOKEN);
-    let version_at = line.len().saturating_sub(8);
-    let start_line = |uri: Span| StartLine::Request {
-        method: Method::of(&line[..method_end]),
-        method_span: Span::new(0, method_end),
-        uri,
-    };
-    if method_end > 0 && method_end < version_at && scan::word_is(line, version_at, b" sip/2.0") {
-        let uri = Span::new(method_end + 1, version_at);
-        let spaces = scan::find_any(line, method_end, version_at, [b' ']) != method_end
-            || scan::find_any(line, uri.start(), version_at, [b' ']) != version_at;
-        if !spaces && !uri.is_empty() {
-            return Ok(start_line(uri));
+fn read_request_line(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
+    let method_end = scan::find_any(bytes, 0, end, [b' ']);
+    let version_at = end.saturating_sub(8);
+    if method_end > 0 && method_end + 1 < version_at && scan::word_is(bytes, version_at, b" sip/2.0") {
+        let method_span = Span::new(0, method_end);
+        let method = Method::at(bytes, 0, method_end);
+        // A method that has a name here is a token; and no SP stands in the URI.
+        if (method != Method::Other || scan::skip(bytes, 0, method_end, TOKEN) == method_end)
+            && scan::find_any(bytes, method_end + 1, version_at, [b' ']) == version_at
+        {
+            let uri = Span::new(method_end + 1, version_at);
+            return Ok(StartLine::Request { method, method_span, uri });
         }
     }
-    Err(fault(line, method_end, start_line))
+    Err(fault(bytes.get(..end).unwrap_or_default()))
 }
 
 /// Why a line that is not a good Request-Line is not one, and what can be read of it.
 #[cold]
-fn fault(
-    line: &[u8],
-    method_end: usize,
-    start_line: impl Fn(Span) -> StartLine,
-) -> (Reason, Option<StartLine>) {
+fn fault(line: &[u8]) -> (Reason, Option<StartLine>) {
+    let method_end = scan::skip(line, 0, line.len(), TOKEN);
     let is_request = method_end > 0 && line.get(method_end) == Some(&b' ');
     // "SIP/" is what tells a broken request from noise.
     if !is_request || memchr::memmem::find(line, b"SIP/").is_none() {
@@ -206,7 +218,8 @@ fn fault(
     } else {
         Reason::BadRequestUri
     };
-    (reason, Some(start_line(uri)))
+    let method_span = Span::new(0, method_end);
+    (reason, Some(StartLine::Request { method: Method::at(line, 0, method_end), method_span, uri }))
 }
 
 #[cfg(test)]
@@ -223,7 +236,9 @@ mod tests {
             assert_eq!(Method::of(name.as_bytes()), method);
             assert_eq!(Method::of(name.to_lowercase().as_bytes()), Method::Other);
         }
-        assert_eq!(Method::of(b"INVITER"), Method::Other);
+        for other in [&b"INVITER"[..], b"INVITE\0", b"SUBSCRIBE\0", b"REGISTERS", b"\0", b""] {
+            assert_eq!(Method::of(other), Method::Other);
+        }
     }
 
     #[test]
