@@ -16,6 +16,9 @@ pub use text::Text;
 /// Most edits to one message. Forwarding takes a dozen; a reply takes one for each stretch between two header fields that it keeps.
 pub const EDITS_MAX: usize = FIELDS_MAX + 16;
 
+/// Largest payload of a UDP datagram over IPv4 (65,535 bytes less two headers). IPv6 has 20 more, which nobody will miss.
+const PAYLOAD_BYTES_MAX: isize = 65_507;
+
 /// Replaces the bytes of one span by a text; either may be empty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Edit {
@@ -132,7 +135,8 @@ impl Edits {
         let (headroom, tailroom) = (datagram.headroom() as isize, datagram.tailroom() as isize);
         let forwards = self.growth.min(headroom);
         let backwards = self.growth - forwards;
-        if backwards > tailroom {
+        let len = datagram.payload().len() as isize + self.growth;
+        if backwards > tailroom || len > PAYLOAD_BYTES_MAX {
             return Err(Unfit);
         }
         let (frame, start, end) = datagram.frame();

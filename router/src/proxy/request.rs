@@ -53,6 +53,7 @@ pub fn decide<'a, W: Witness>(
     request.strip_maddr()?;
     request.police()?;
     let (to, wanted_egress) = request.target()?;
+    request.check_transport()?;
     let egress = request.egress(wanted_egress, to)?;
     request.write(egress, mark);
     Ok((egress, to))
@@ -332,6 +333,12 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         self.rule(if elsewhere { Reason::RelayForbidden } else { Reason::NoRule })
     }
 
+    /// 16.6 step 7: a SIPS Request-URI asks for TLS on every hop, whatever the next hop is. We do not speak it.
+    #[inline]
+    fn check_transport(&self) -> Result<(), Reason> {
+        if self.uri.scheme == Scheme::Sips { Err(Reason::NextHopTransport) } else { Ok(()) }
+    }
+
     /// The rules' choice; `none` is the answer where none matches.
     fn rule(&mut self, none: Reason) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
         let Incoming { snapshot, flow, bytes, message } = self.incoming;
@@ -423,10 +430,10 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         self.popping.finish(message, self.edits);
         let (uri, left_out) = (self.uri, self.left_out);
         if let Some(route) = strict {
-            self.edits.replace(self.received_uri, |text| put_uri(text, &route.uri, &[], bytes));
+            self.edits.replace(self.received_uri, |text| put_request_uri(text, &route.uri, &[], bytes));
             self.append_route(&uri, &left_out);
         } else if self.popping.undone.is_some() || left_out != [Span::default(); 3] {
-            self.edits.replace(self.received_uri, |text| put_uri(text, &uri, &left_out, bytes));
+            self.edits.replace(self.received_uri, |text| put_request_uri(text, &uri, &left_out, bytes));
         }
     }
 
@@ -470,7 +477,17 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 }
 
-/// Writes a URI as it may stand in a Request-URI, without header fields (19.1.1) and without what is left out, which is in order.
+/// Writes a URI as a Request-URI: without header fields and `method`, which may not stand there (19.1.1), and without what is left out.
+fn put_request_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
+    let mut holes = [uri.method; 4];
+    holes.iter_mut().zip(left_out).for_each(|(hole, left_out)| *hole = *left_out);
+    holes[3] = uri.method;
+    holes.sort_unstable_by_key(|hole| hole.start);
+    let holes = if left_out.is_empty() { &holes[3..] } else { &holes };
+    put_uri(text, uri, holes, bytes);
+}
+
+/// Writes a URI without header fields and without what is left out, which is in order.
 fn put_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
     let mut at = uri.span.start();
     for hole in left_out.iter().filter(|hole| !hole.is_empty()) {

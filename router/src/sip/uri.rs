@@ -39,6 +39,8 @@ pub struct Uri {
     pub maddr: Option<Param>,
     /// Our own route seal, `;seal=`.
     pub seal: Option<Param>,
+    /// `;method=`, all of it; empty where there is none.
+    pub method: Span,
     /// `?name=value` header fields, from the `?`. Empty where there are none.
     pub headers: Span,
 }
@@ -61,6 +63,7 @@ pub fn read(bytes: &[u8], start: usize, end: usize) -> Option<Uri> {
         transport: None,
         maddr: None,
         seal: None,
+        method: Span::empty_at(start),
         headers: Span::empty_at(end),
     };
     let at = start + scheme_len;
@@ -137,6 +140,7 @@ fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usiz
     const LR: u64 = lower_key(b"lr");
     const R2: u64 = lower_key(b"r2");
     const SEAL: u64 = lower_key(b"seal");
+    const METHOD: u64 = lower_key(b"method");
     const MADDR: u64 = lower_key(b"maddr");
     const TRANSPOR: u64 = lower_key(b"transpor");
     let len = param.name.len();
@@ -145,6 +149,7 @@ fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usiz
         LR if len == 2 => uri.lr = true,
         R2 if len == 2 => uri.r2 = scan::is_ignoring_case(param.value.of(bytes), b"on"),
         SEAL if len == 4 => set_once(&mut uri.seal, param)?,
+        METHOD if len == 6 => uri.method = param.whole,
         MADDR if len == 5 => set_once(&mut uri.maddr, param)?,
         TRANSPOR if len == 9 && bytes[param.name.end() - 1] | 0x20 == b't' => {
             set_once(&mut uri.transport, param)?;
