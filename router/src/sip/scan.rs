@@ -247,13 +247,24 @@ pub fn lower_word(bytes: &[u8], at: usize, len: usize) -> u64 {
     (word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * len.clamp(1, 8)))
 }
 
-/// Whether the eight bytes at `at` are `text`, in any case.
-///
-/// By [`LOWER`], so `text` must be lower-case letters, digits, and of the rest only octets that no other one is joined with there: `/`, `.`, SP.
-#[inline]
+/// Bit 5 of each of the first eight bytes of `text` that is a letter: or-ed to a word, it makes just these lower-case, so that a comparison with `text`, which must be
+/// lower-case, is exact.
 #[must_use]
-pub fn word_is(bytes: &[u8], at: usize, text: &[u8; 8]) -> bool {
-    word(bytes, at) | LOWER == u64::from_le_bytes(*text) | LOWER
+pub const fn letters(text: &[u8]) -> u64 {
+    let mut mask = [0u8; 8];
+    let mut i = 0;
+    while i < text.len() && i < 8 {
+        mask[i] = if text[i].is_ascii_alphabetic() { 0x20 } else { 0 };
+        i += 1;
+    }
+    u64::from_le_bytes(mask)
+}
+
+/// Whether the bytes at `at` begin with `text`, its letters in any case. `text` is lower-case and at most eight bytes long.
+#[inline(always)]
+#[must_use]
+pub fn begins_with(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
+    (word(bytes, at) | letters(text)) & (u64::MAX >> (64 - 8 * text.len())) == lower_key(text)
 }
 
 /// Sets bit 5 of each of eight bytes: makes ASCII letters lower-case.
@@ -470,6 +481,19 @@ mod tests {
                     "{seed}"
                 );
                 assert_eq!(find_any(&text, at, end, *b"\"<;"), slow(&|b| b"\"<;".contains(&b)), "{seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn beginnings_are_exact_but_for_case() {
+        assert!(begins_with(b"xSiP/2.0 200", 1, b"sip/2.0 "));
+        for octet in 0..=255u8 {
+            for at in 0..8 {
+                let mut text = *b"sip/2.0 ";
+                let same = octet.eq_ignore_ascii_case(&text[at]);
+                text[at] = octet;
+                assert_eq!(begins_with(&text, 0, b"sip/2.0 "), same, "{octet} at {at}");
             }
         }
     }

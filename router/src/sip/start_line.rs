@@ -158,7 +158,7 @@ pub enum StartLine {
 #[inline]
 pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
     // A method may begin with any letters, "SIP" among them, but holds no slash.
-    if end >= 4 && scan::word(bytes, 0) as u32 | scan::LOWER as u32 == u32::from_le_bytes(*b"sip/") {
+    if end >= 4 && scan::begins_with(bytes, 0, b"sip/") {
         return read_status_line(bytes.get(..end).unwrap_or_default()).map_err(|reason| (reason, None));
     }
     read_request_line(bytes, end)
@@ -166,7 +166,7 @@ pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<Start
 
 #[inline]
 fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
-    if !scan::word_is(line, 0, b"sip/2.0 ") {
+    if !scan::begins_with(line, 0, b"sip/2.0 ") {
         return Err(Reason::BadVersion);
     }
     // The reason phrase may be empty, but its SP is part of the grammar (RFC 4475 3.1.1.13).
@@ -182,7 +182,7 @@ fn read_status_line(line: &[u8]) -> Result<StartLine, Reason> {
 fn read_request_line(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<StartLine>)> {
     let method_end = scan::find_any(bytes, 0, end, [b' ']);
     let version_at = end.saturating_sub(8);
-    if method_end > 0 && method_end + 1 < version_at && scan::word_is(bytes, version_at, b" sip/2.0") {
+    if method_end > 0 && method_end + 1 < version_at && scan::begins_with(bytes, version_at, b" sip/2.0") {
         let method_span = Span::new(0, method_end);
         let method = Method::at(bytes, 0, method_end);
         // A method that has a name here is a token; and no SP stands in the URI.

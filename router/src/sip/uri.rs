@@ -85,14 +85,13 @@ pub fn read(bytes: &[u8], start: usize, end: usize) -> Option<Uri> {
 /// The scheme, and its length with the colon.
 #[inline]
 fn read_scheme(text: &[u8]) -> Option<(Scheme, usize)> {
-    let word = scan::word(text, 0) | scan::LOWER;
-    if word as u32 == u32::from_le_bytes(*b"sip:") {
+    if scan::begins_with(text, 0, b"sip:") {
         return Some((Scheme::Sip, 4));
     }
-    if word & 0xff_ffff_ffff == u64::from_le_bytes(*b"sips:\0\0\0") {
+    if scan::begins_with(text, 0, b"sips:") {
         return Some((Scheme::Sips, 5));
     }
-    if word as u32 == u32::from_le_bytes(*b"tel:") {
+    if scan::begins_with(text, 0, b"tel:") {
         return Some((Scheme::Tel, 4));
     }
     let colon = memchr::memchr(b':', text)?;

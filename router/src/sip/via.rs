@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, LOWER, LWS, lower_key};
+use super::scan::{self, LWS, lower_key};
 use super::span::Span;
 
 /// What stands at `rport`.
@@ -152,10 +152,7 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
 /// The value of `;branch=VALUE`, which every Via has, where it is written without white space.
 #[inline]
 fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
-    const BRANCH: u64 = lower_key(b"branch=");
-    // The letters in either case, the `=` as it is.
-    const LETTERS: u64 = LOWER >> 16;
-    if (scan::word(bytes, at + 1) | LETTERS) & (u64::MAX >> 8) != BRANCH {
+    if !scan::begins_with(bytes, at + 1, b"branch=") {
         return None;
     }
     let value = Span::new(at + 8, scan::find_delimiter(bytes, at + 8, end));
