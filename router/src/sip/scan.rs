@@ -357,7 +357,7 @@ fn tail_bits(bytes: &[u8], tail: &[u8], block_bits: impl Fn(&[u8; 64]) -> (u64, 
 
 /// Walks over the line ends of a message.
 ///
-/// Header bytes are touched once, by [`Bitmaps`], and the cost of a line is a bit scan instead of a search.
+/// Header bytes are touched once, by `Bitmaps`, and the cost of a line is a bit scan instead of a search.
 #[derive(Debug)]
 pub struct LineEnds<'a> {
     bytes: &'a [u8],

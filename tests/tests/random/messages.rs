@@ -229,6 +229,7 @@ impl World<'_> {
             ";lr?x=y",
             ";method=BYE;lr",
             ";method=BYE",
+            ";lr;r2=ok",
             ";xlr",
         ]);
         let scheme = if tape.chance(30) { tape.choose(&["sips", "SIP"]) } else { "sip" };
