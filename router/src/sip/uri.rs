@@ -111,6 +111,10 @@ fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
         }
         uri.user = Span::new(at, stop);
         host_at = stop + 1;
+        // Nor does what ends a line, or a URI, stand anywhere behind it: this text may become a Request-URI.
+        if scan::find_at_or_not_in_uri(bytes, host_at, end) != end {
+            return None;
+        }
     }
     let host_port = host::read_host_port(bytes, host_at, end, false)?;
     uri.host_port = Some(host_port);
@@ -265,6 +269,10 @@ mod tests {
             "sip:a;",
             "sip:a;;",
             "sip:a;maddr=b;maddr=b",
+            "sip:u@a;x=\r\n y",
+            "sip:u@a;x= y",
+            "sip:u@a;x=\"y\"",
+            "sip:u@a@b",
             "sip:a;x=",
             "sip:a>b",
             "1x:y",
