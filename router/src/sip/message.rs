@@ -184,6 +184,10 @@ impl Message {
     #[inline]
     fn read_fields(&mut self, bytes: &[u8], ends: &mut LineEnds<'_>) {
         let mut start = self.start_line_span.end() + 2;
+        // A start-line has no folds. What stands below it would become one of whatever is put in between.
+        if matches!(bytes.get(start), Some(b' ' | b'\t')) {
+            self.fault(Reason::BadStartLine);
+        }
         for end in ends {
             if !end.proper {
                 // Only a proper end ends a line, so nothing can hide behind a lone LF.
@@ -391,6 +395,7 @@ mod tests {
             ("\r\n\r\nabcd", "\r\n", Reason::NoEmptyLine),
             ("SIP/2.0\r\n", "SIP/2.0\n", Reason::NotSip),
             ("To:", "Too:", Reason::MissingTo),
+            ("SIP/2.0\r\n", "SIP/2.0\r\n ;maddr=x:y\r\n", Reason::BadStartLine),
         ] {
             let text = GOOD.replace(from, to);
             assert_eq!(fault(&text), Some(reason), "{from} -> {to}");

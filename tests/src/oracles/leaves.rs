@@ -66,6 +66,13 @@ pub(super) fn request_forwarded(message: &Message, bytes: &[u8], left: &[u8], is
     let old = message.field(Name::Via).expect("a Via").value;
     let old = via::read(bytes, old.start(), old.end()).expect("a Via that reads");
     assert!(ours.proper && below.proper);
+    let given = ours.maddr.is_some() || ours.received.is_some() || ours.rport != Rport::Absent;
+    assert!(
+        !given && ours.next.is_none(),
+        "our Via has more than we gave it: {}",
+        escape(ours.span.of(left))
+    );
+    assert!(!ours.span.of(left).contains(&b'\n'), "our Via is one line");
     assert_eq!(below.branch.of(left), old.branch.of(bytes), "the branch below");
     assert_eq!(below.sent_by.host.span.of(left), old.sent_by.host.span.of(bytes), "the sent-by below");
     assert!(below.rport != Rport::Asked, "rport is filled");

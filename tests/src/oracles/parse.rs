@@ -44,6 +44,8 @@ pub fn parse(bytes: &[u8]) {
     );
     read_start_line(bytes, &fresh, start_line, fault.is_none());
     let mut at = fresh.start_line_span.end() + 2;
+    let folded = matches!(bytes.get(at), Some(b' ' | b'\t'));
+    assert!(!folded || fault.is_some(), "a start-line has no folds");
     for (index, field) in fresh.fields().iter().enumerate() {
         inside(field.line, at, fresh.body_start);
         inside(field.value, field.line.start(), field.line.end());
