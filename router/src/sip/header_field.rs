@@ -1,7 +1,7 @@
 //! The name of a header field, and the small values: CSeq, tags, numbers (RFC 3261 7.3.1, 20).
 
 use super::params;
-use super::scan::{self, LOWER, LWS, lower_key};
+use super::scan::{self, LOWER, LWS, word_of};
 use super::span::Span;
 use super::start_line::Method;
 use super::uri;
@@ -41,9 +41,9 @@ impl Name {
     pub fn of(head: u128, len: usize) -> Self {
         let is = |text: &[u8]| {
             let unused = 64 - 8 * text.len() as u32;
-            (head as u64 | LOWER) << unused == lower_key(text) << unused
+            (head as u64 | LOWER) << unused == word_of(text) << unused
         };
-        let ends_with = |text: &[u8; 8]| (head >> (8 * len - 64)) as u64 | LOWER == lower_key(text);
+        let ends_with = |text: &[u8; 8]| (head >> (8 * len - 64)) as u64 | LOWER == word_of(text);
         match len {
             1 if is(b"v") => Self::Via,
             1 if is(b"f") => Self::From,
@@ -139,13 +139,12 @@ pub fn same_text(bytes: &[u8], a: Span, b: Span) -> bool {
 #[must_use]
 pub fn read_tag(bytes: &[u8], value: Span) -> Option<Span> {
     // Nearly all end in a bracket, or in `;tag=VALUE` right after it.
-    const TAG_MASK: u64 = 0xff_ffff_ffff;
     let end = value.end();
     if let Some(at) = after_brackets(bytes, value.start(), end) {
         if at == end {
             return Some(Span::empty_at(end));
         }
-        if (scan::word(bytes, at) | 0x2020_2000) & TAG_MASK == u64::from_le_bytes(*b";tag=\0\0\0") {
+        if scan::begins_with(bytes, at, b";tag=") {
             let stop = scan::find_delimiter(bytes, at + 5, end);
             if stop == end && stop > at + 5 {
                 return Some(Span::new(at + 5, end));
@@ -183,7 +182,7 @@ fn read_any_tag(bytes: &[u8], value: Span) -> Option<Span> {
             return None;
         }
         let param = params::read(bytes, at, end)?;
-        if param.name.len() == 3 && param.key(bytes) == lower_key(b"tag") {
+        if param.name.len() == 3 && param.key(bytes) == word_of(b"tag") {
             if !param.has_value || !tag.is_empty() {
                 return None;
             }

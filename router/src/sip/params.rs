@@ -17,7 +17,7 @@ pub struct Param {
 }
 
 impl Param {
-    /// The name as a word for comparison with [`scan::lower_key`]; of one longer than eight bytes it holds the first eight.
+    /// The name as a word for comparison with [`scan::word_of`]; of one longer than eight bytes it holds the first eight.
     #[inline]
     #[must_use]
     pub fn key(&self, bytes: &[u8]) -> u64 {

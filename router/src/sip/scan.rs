@@ -68,7 +68,7 @@ pub fn find(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
     while i < end && !is(bytes[i], class) {
         i += 1;
     }
-    i.min(end.max(at))
+    i
 }
 
 /// The first place at or after `at` and before `end` whose byte is *not* of `class`; `end` if there is none.
@@ -80,7 +80,7 @@ pub fn skip(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
     while i < end && is(bytes[i], class) {
         i += 1;
     }
-    i.min(end.max(at))
+    i
 }
 
 /// The first [`DELIMITER`] at or after `at` and before `end`; `end` if there is none.
@@ -228,9 +228,9 @@ fn last_bytes(bytes: &[u8], at: usize) -> u128 {
     }
 }
 
-/// A text of at most eight bytes as the word that [`lower_word`] makes of it. `text` must be lower-case.
+/// A text of at most eight bytes as the word that [`word`] makes of it, with zeros where it is shorter; lower-case, also the one of [`lower_word`].
 #[must_use]
-pub const fn lower_key(text: &[u8]) -> u64 {
+pub const fn word_of(text: &[u8]) -> u64 {
     let mut word = [0u8; 8];
     let mut i = 0;
     while i < text.len() && i < 8 {
@@ -264,7 +264,7 @@ pub const fn letters(text: &[u8]) -> u64 {
 #[inline(always)]
 #[must_use]
 pub fn begins_with(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
-    (word(bytes, at) | letters(text)) & (u64::MAX >> (64 - 8 * text.len())) == lower_key(text)
+    (word(bytes, at) | letters(text)) & (u64::MAX >> (64 - 8 * text.len())) == word_of(text)
 }
 
 /// Sets bit 5 of each of eight bytes: makes ASCII letters lower-case.

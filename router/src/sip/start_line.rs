@@ -1,6 +1,6 @@
 //! Request-Line and Status-Line (RFC 3261 7.1, 7.2).
 
-use super::scan::{self, TOKEN};
+use super::scan::{self, TOKEN, word_of};
 use super::span::Span;
 use crate::stats::Reason;
 
@@ -83,28 +83,19 @@ impl Method {
     /// The method that is the text of `word`, with zeros where it is shorter.
     #[inline]
     fn of_word(word: u64) -> Self {
-        const fn name(text: &[u8]) -> u64 {
-            let mut bytes = [0u8; 8];
-            let mut i = 0;
-            while i < text.len() {
-                bytes[i] = text[i];
-                i += 1;
-            }
-            u64::from_le_bytes(bytes)
-        }
-        const INVITE: u64 = name(b"INVITE");
-        const ACK: u64 = name(b"ACK");
-        const BYE: u64 = name(b"BYE");
-        const CANCEL: u64 = name(b"CANCEL");
-        const REGISTER: u64 = name(b"REGISTER");
-        const OPTIONS: u64 = name(b"OPTIONS");
-        const PRACK: u64 = name(b"PRACK");
-        const NOTIFY: u64 = name(b"NOTIFY");
-        const PUBLISH: u64 = name(b"PUBLISH");
-        const INFO: u64 = name(b"INFO");
-        const REFER: u64 = name(b"REFER");
-        const MESSAGE: u64 = name(b"MESSAGE");
-        const UPDATE: u64 = name(b"UPDATE");
+        const INVITE: u64 = word_of(b"INVITE");
+        const ACK: u64 = word_of(b"ACK");
+        const BYE: u64 = word_of(b"BYE");
+        const CANCEL: u64 = word_of(b"CANCEL");
+        const REGISTER: u64 = word_of(b"REGISTER");
+        const OPTIONS: u64 = word_of(b"OPTIONS");
+        const PRACK: u64 = word_of(b"PRACK");
+        const NOTIFY: u64 = word_of(b"NOTIFY");
+        const PUBLISH: u64 = word_of(b"PUBLISH");
+        const INFO: u64 = word_of(b"INFO");
+        const REFER: u64 = word_of(b"REFER");
+        const MESSAGE: u64 = word_of(b"MESSAGE");
+        const UPDATE: u64 = word_of(b"UPDATE");
         match word {
             INVITE => Self::Invite,
             ACK => Self::Ack,

@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, NOT_IN_URI, lower_key};
+use super::scan::{self, NOT_IN_URI, word_of};
 use super::span::Span;
 
 /// The scheme of a URI.
@@ -123,9 +123,6 @@ fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
         i = read_param(uri, bytes, i, end)?;
     }
     if i < end && bytes[i] == b'?' {
-        if scan::find(bytes, i, end, NOT_IN_URI) != end {
-            return None;
-        }
         uri.headers = Span::new(i, end);
         i = end;
     }
@@ -135,17 +132,14 @@ fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
 /// Notes the parameter at `at` if routing has to do with it, and returns where it ends.
 #[inline]
 fn read_param(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<usize> {
-    // No white space and no quotes in a URI: a parameter that ends at one makes the whole malformed.
+    // Neither white space nor quotes are left in it: `read_sip` has looked.
     let param = params::read(bytes, at, end)?;
-    if param.name.start() != at + 1 {
-        return None;
-    }
-    const LR: u64 = lower_key(b"lr");
-    const R2: u64 = lower_key(b"r2");
-    const SEAL: u64 = lower_key(b"seal");
-    const METHOD: u64 = lower_key(b"method");
-    const MADDR: u64 = lower_key(b"maddr");
-    const TRANSPOR: u64 = lower_key(b"transpor");
+    const LR: u64 = word_of(b"lr");
+    const R2: u64 = word_of(b"r2");
+    const SEAL: u64 = word_of(b"seal");
+    const METHOD: u64 = word_of(b"method");
+    const MADDR: u64 = word_of(b"maddr");
+    const TRANSPOR: u64 = word_of(b"transpor");
     let len = param.name.len();
     // 19.1.1: no parameter twice.
     match param.key(bytes) {

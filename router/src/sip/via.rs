@@ -2,7 +2,7 @@
 
 use super::host::{self, HostPort};
 use super::params::{self, Param};
-use super::scan::{self, LWS, lower_key};
+use super::scan::{self, LWS, word_of};
 use super::span::Span;
 
 /// What stands at `rport`.
@@ -161,12 +161,12 @@ fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
 
 #[inline]
 fn note(via: &mut Via, bytes: &[u8], param: &Param) -> Option<()> {
-    const SEAL: u64 = lower_key(b"seal");
-    const MARK: u64 = lower_key(b"mark");
-    const RPORT: u64 = lower_key(b"rport");
-    const MADDR: u64 = lower_key(b"maddr");
-    const BRANCH: u64 = lower_key(b"branch");
-    const RECEIVED: u64 = lower_key(b"received");
+    const SEAL: u64 = word_of(b"seal");
+    const MARK: u64 = word_of(b"mark");
+    const RPORT: u64 = word_of(b"rport");
+    const MADDR: u64 = word_of(b"maddr");
+    const BRANCH: u64 = word_of(b"branch");
+    const RECEIVED: u64 = word_of(b"received");
     if param.name.len() > 8 {
         return Some(());
     }
