@@ -48,6 +48,10 @@ named! {
         ReceiveTruncated = "receive_truncated",
         /// Receive calls that failed for another reason than "nothing there" (an ICMP error, say).
         ReceiveFailed = "receive_failed",
+        /// Datagrams forwarded or replied for which a transmit ring had no room (AF_XDP).
+        TransmitFull = "transmit_full",
+        /// Datagrams forwarded or replied that the kernel path was too busy to take over (AF_XDP).
+        HandoverFull = "handover_full",
         /// Times round the loop that found nothing.
         IdleBatches = "idle_batches",
         /// Times round the loop that found at least one datagram.
@@ -64,6 +68,25 @@ named! {
         AckOfOwnReply = "ack_of_own_reply",
         /// A response without a Via below ours: it answers a request of our own.
         OwnResponse = "own_response",
+    }
+}
+
+named! {
+    /// Why a worker on AF_XDP gave a datagram to the kernel path to send. The worker counts it here, the kernel path counts it as sent.
+    pub enum Handover {
+        /// Larger than the path takes in one packet, so the kernel cuts it: over the MTU of the route, or, on IPv6, over 1,280 bytes, because only the
+        /// kernel knows what routers on the way have said about their MTU.
+        TooLarge = "too_large",
+        /// The link-layer address of the gateway or destination is not known; the kernel asks for it.
+        NoNeighbour = "no_neighbour",
+        /// It is known but was not confirmed for a while: one datagram goes by the kernel, which asks again.
+        StaleNeighbour = "stale_neighbour",
+        /// No route leads there.
+        NoRoute = "no_route",
+        /// The route leaves by an interface that has no AF_XDP sockets, or ends on this machine.
+        OtherInterface = "other_interface",
+        /// The interface of the route is down.
+        LinkDown = "link_down",
     }
 }
 
@@ -217,6 +240,7 @@ reasons! {
 pub struct Stats {
     counters: [AtomicU64; Counter::COUNT],
     absorbed: [AtomicU64; Absorbed::COUNT],
+    handed_over: [AtomicU64; Handover::COUNT],
     replied: [AtomicU64; Reason::COUNT],
     dropped: [AtomicU64; Reason::COUNT],
 }
@@ -240,6 +264,7 @@ impl Stats {
         Self {
             counters: [const { AtomicU64::new(0) }; Counter::COUNT],
             absorbed: [const { AtomicU64::new(0) }; Absorbed::COUNT],
+            handed_over: [const { AtomicU64::new(0) }; Handover::COUNT],
             replied: [const { AtomicU64::new(0) }; Reason::COUNT],
             dropped: [const { AtomicU64::new(0) }; Reason::COUNT],
         }
@@ -255,6 +280,12 @@ impl Stats {
     #[inline]
     pub fn absorbed(&self, why: Absorbed) {
         add(&self.absorbed[why as usize], 1);
+    }
+
+    /// Counts one datagram that goes to the kernel path.
+    #[inline]
+    pub fn handed_over(&self, why: Handover) {
+        add(&self.handed_over[why as usize], 1);
     }
 
     /// Counts one reply of our own.
@@ -283,6 +314,7 @@ impl Stats {
 pub struct Totals {
     counters: [u64; Counter::COUNT],
     absorbed: [u64; Absorbed::COUNT],
+    handed_over: [u64; Handover::COUNT],
     replied: [u64; Reason::COUNT],
     dropped: [u64; Reason::COUNT],
 }
@@ -292,6 +324,7 @@ impl Default for Totals {
         Self {
             counters: [0; Counter::COUNT],
             absorbed: [0; Absorbed::COUNT],
+            handed_over: [0; Handover::COUNT],
             replied: [0; Reason::COUNT],
             dropped: [0; Reason::COUNT],
         }
@@ -304,6 +337,7 @@ impl Totals {
         let pairs = [
             (&mut self.counters[..], &stats.counters[..]),
             (&mut self.absorbed[..], &stats.absorbed[..]),
+            (&mut self.handed_over[..], &stats.handed_over[..]),
             (&mut self.replied[..], &stats.replied[..]),
             (&mut self.dropped[..], &stats.dropped[..]),
         ];
@@ -324,6 +358,12 @@ impl Totals {
     #[must_use]
     pub fn absorbed(&self, why: Absorbed) -> u64 {
         self.absorbed[why as usize]
+    }
+
+    /// How many went to the kernel path for this reason.
+    #[must_use]
+    pub fn handed_over(&self, why: Handover) -> u64 {
+        self.handed_over[why as usize]
     }
 
     /// How many were answered by this node for this reason.
@@ -356,8 +396,10 @@ impl Totals {
     pub fn lines(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = Counter::ALL.iter().map(|c| (c.name().to_owned(), self.counter(*c)));
         let absorbed = Absorbed::ALL.iter().map(|a| (format!("absorbed{{{}}}", a.name()), self.absorbed(*a)));
+        let handed = |h: &Handover| (format!("handed_over{{{}}}", h.name()), self.handed_over(*h));
+        let handed_over = Handover::ALL.iter().map(handed);
         let replied = Reason::ALL.iter().map(|r| (format!("replied{{{}}}", r.name()), self.replied(*r)));
         let dropped = Reason::ALL.iter().map(|r| (format!("dropped{{{}}}", r.name()), self.dropped(*r)));
-        plain.chain(absorbed).chain(replied).chain(dropped)
+        plain.chain(absorbed).chain(handed_over).chain(replied).chain(dropped)
     }
 }
