@@ -154,7 +154,7 @@ mod tests {
 
         directory.write("c.toml", &LISTEN.replace("5060", "5062"));
         let error = reload(&origin, &running).unwrap_err().to_string();
-        assert_eq!(error, "changes of listen.name or listen.address need a restart");
+        assert_eq!(error, "changes of listen.name, listen.address or listen.interface need a restart");
         directory.write("c.toml", &format!("[node]\nworkers = 2\n[io]\nidle_us_max = 0\n{LISTEN}"));
         let error = reload(&origin, &running).unwrap_err().to_string();
         assert_eq!(error, "changes of node.workers, io need a restart");

@@ -183,7 +183,7 @@ impl Node {
 
 /// All sockets of all workers. None of them is used before all are bound: the kernel spreads datagrams over those that are there.
 fn bind(node: &NodePlan, stats: &[Arc<Stats>]) -> anyhow::Result<Vec<Udp>> {
-    let addresses: Vec<_> = node.listeners.iter().map(|(_, address)| *address).collect();
+    let addresses: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
     let explain = |error: BindError| anyhow!(bind_failure(node, &error));
     // SO_REUSEPORT would let a second instance join the first one's groups and take half of its datagrams.
     addresses.iter().try_for_each(|address| udp::probe(*address)).map_err(explain)?;
@@ -194,8 +194,8 @@ fn bind(node: &NodePlan, stats: &[Arc<Stats>]) -> anyhow::Result<Vec<Udp>> {
 
 /// Why a listener has no socket, in one line that says what to do.
 fn bind_failure(node: &NodePlan, error: &BindError) -> String {
-    let name = node.listeners.iter().find(|(_, address)| *address == error.address);
-    let name = name.map_or("", |(name, _)| name);
+    let listener = node.listeners.iter().find(|listener| listener.address == error.address);
+    let name = listener.map_or("", |listener| &listener.name);
     let why = match error.error.kind() {
         ErrorKind::AddrInUse => "address already in use: is another sluice or SIP server running?".to_owned(),
         ErrorKind::AddrNotAvailable => "no interface of this machine has this address".to_owned(),
@@ -361,7 +361,7 @@ mod tests {
     fn what_the_system_says_becomes_what_to_do() {
         let (origin, loaded) = loaded("failures", "192.0.2.1:506".parse().unwrap(), "");
         let failure = |kind: ErrorKind| {
-            let address = loaded.node.listeners[0].1;
+            let address = loaded.node.listeners[0].address;
             bind_failure(&loaded.node, &BindError { address, task: "bind", error: kind.into() })
         };
         let head = "cannot listen on 192.0.2.1:506 (listener \"public\"): ";

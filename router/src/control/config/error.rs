@@ -166,6 +166,10 @@ fn reword(message: &str) -> String {
     if let Some(name) = message.strip_prefix("missing field ") {
         return format!("the key {name} is missing");
     }
+    // What the TOML crate says where one of several words is wanted and something else stands there.
+    if message == "wanted string or table" {
+        return "no string; allowed: one of the key's values, in quotes".to_owned();
+    }
     for prefix in ["invalid type: ", "invalid value: ", "invalid length "] {
         if let Some((what, allowed)) = message.strip_prefix(prefix).and_then(|m| m.split_once(", expected "))
         {

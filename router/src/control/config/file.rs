@@ -1,7 +1,8 @@
 //! The configuration file's shape: one struct a table, one field a key. The comments here are the descriptions in `sluice schema`.
 
 use super::text::{
-    Address, ContactUri, FilePath, Host, HostPort, MethodName, Name, Phrase, Prefix, SocketPath, UserPrefix,
+    Address, ContactUri, FilePath, Host, HostPort, InterfaceName, MethodName, Name, Phrase, Prefix,
+    SocketPath, UserPrefix,
 };
 use super::value::{List, Located, Text, Whole};
 use crate::control::cpus::CpuList;
@@ -28,6 +29,8 @@ pub struct ConfigFile {
     pub replies: Replies,
     /// The sockets and how workers wait on them. Changes need a restart.
     pub io: IoOptions,
+    /// The interfaces that AF_XDP takes datagrams from. Default: those of the listeners, with the defaults of each key. Changes need a restart.
+    pub interface: Vec<Located<Interface>>,
     /// The local socket that `sluice stats` talks to. Changes need a restart.
     pub admin: Admin,
     /// Sets of targets that rules choose from.
@@ -61,6 +64,8 @@ pub struct Listen {
     pub name: Located<Text<Name>>,
     /// The address and port to bind. All addresses (`0.0.0.0`, `[::]`) only together with `advertise`. A change needs a restart.
     pub address: Located<Text<Address>>,
+    /// The interface that it is on. Default: the one that has the address; any for all addresses. A change needs a restart.
+    pub interface: Option<Located<Text<InterfaceName>>>,
     /// What stands in Via and Record-Route instead of the bound address. Default: the bound address.
     pub advertise: Option<Located<Text<HostPort>>>,
     /// Further hosts and ports by which messages may name this listener. Default: none.
@@ -136,9 +141,20 @@ impl Default for Replies {
 #[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct IoOptions {
-    /// Most datagrams taken or sent by one system call. Default: 64.
+    /// How datagrams come and go. Default: "auto".
+    pub mode: Mode,
+    /// AF_XDP: what chooses the worker. Default: "call-id".
+    pub steer: Steer,
+    /// Sockets: most datagrams taken or sent by one system call. Default: 64.
     pub batch_datagrams_max: Whole<1, 1024>,
-    /// Microseconds that the kernel polls the NIC's queue for before it sleeps (SO_BUSY_POLL); 0 is off. Default: 0.
+    /// AF_XDP: most frames taken from a ring at once. Default: 64.
+    pub batch_frames_max: Whole<1, 1024>,
+    /// AF_XDP: bytes of a frame, 2048 or 4096. With 2048, some drivers lose frames over 1024 bytes. Default: 4096.
+    pub frame_size: Located<Whole<2048, 4096>>,
+    /// AF_XDP: how many frames there are, for all interfaces and workers together. Default: as many as the rings can hold.
+    pub frames: Option<Located<Whole<128, 4_194_304>>>,
+    /// Microseconds that the kernel polls the NIC's queue for before it sleeps (SO_BUSY_POLL), instead of interrupts where the interface
+    /// defers them (napi_defer_hard_irqs); 0 is off. Default: 0.
     pub busy_poll_us: Whole<0, 1_000_000>,
     /// Bytes of each socket's receive buffer (SO_RCVBUF), without CAP_NET_ADMIN at most net.core.rmem_max; 0 is the system's. Default: 4194304.
     pub receive_buffer_bytes: Whole<0, 1_073_741_824>,
@@ -148,10 +164,81 @@ pub struct IoOptions {
     pub idle_us_max: Whole<0, 1_000_000>,
 }
 
+/// How datagrams come and go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// AF_XDP where it can be had in native mode, ordinary sockets elsewhere.
+    #[default]
+    Auto,
+    /// AF_XDP; where it cannot be had the node does not start.
+    AfXdp,
+    /// Ordinary sockets.
+    Udp,
+}
+
+/// What chooses the worker that gets a datagram.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Steer {
+    /// The Call-ID: all workers share the work even of a single neighbour.
+    #[default]
+    CallId,
+    /// The queue of the interface, as the NIC spreads its flows.
+    Queue,
+}
+
+/// An interface that AF_XDP takes datagrams from.
+#[derive(Clone, PartialEq, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub struct Interface {
+    /// Its name. Of a VLAN or a bond, that of the physical interface below.
+    pub name: Located<Text<InterfaceName>>,
+    /// How many of its queues, from the first on; datagrams of the others go by the kernel. Default: all.
+    pub queues: Option<Located<Whole<1, 1024>>>,
+    /// Where the steering program runs. Default: "auto".
+    #[serde(default)]
+    pub xdp_mode: XdpMode,
+    /// Whether the driver is to receive into our frames and send out of them. Default: "auto".
+    #[serde(default)]
+    pub zero_copy: ZeroCopy,
+}
+
+/// Where the steering program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum XdpMode {
+    /// In the driver; behind it only where the driver cannot and `io.mode` is "af_xdp".
+    #[default]
+    Auto,
+    /// In the driver.
+    Native,
+    /// Behind the driver: works everywhere, and is slower.
+    Generic,
+}
+
+/// Whether the driver is to receive into our frames and send out of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroCopy {
+    /// Where the driver can.
+    #[default]
+    Auto,
+    /// The node does not start without.
+    Require,
+    /// The kernel copies.
+    Never,
+}
+
 impl Default for IoOptions {
     fn default() -> Self {
         let sockets = udp::Options::default();
         Self {
+            mode: Mode::default(),
+            steer: Steer::default(),
+            batch_frames_max: Whole(64),
+            frame_size: Located { value: Whole(4096), at: 0..0 },
+            frames: None,
             batch_datagrams_max: Whole(sockets.batch_datagrams_max as u32),
             busy_poll_us: Whole(sockets.busy_poll_us.unwrap_or(0)),
             receive_buffer_bytes: Whole(sockets.receive_buffer_bytes.unwrap_or(0) as u32),

@@ -1,6 +1,6 @@
-//! What stands for the life of a process: name, workers and CPUs, sockets. A change needs a restart.
+//! What stands for the life of a process: name, workers and CPUs, interfaces, sockets. A change needs a restart.
 
-use super::file::{IoOptions, WORKERS_MAX};
+use super::file::{Interface, IoOptions, WORKERS_MAX, XdpMode, ZeroCopy};
 use super::{Config, ConfigError};
 use crate::control::cpus::CpuList;
 use std::net::SocketAddr;
@@ -24,10 +24,45 @@ pub struct NodePlan {
     pub workers: Vec<Option<usize>>,
     /// The sockets' options.
     pub io: IoOptions,
-    /// The names and bound addresses of the listeners, by index.
-    pub listeners: Vec<(String, SocketAddr)>,
+    /// The listeners, by index.
+    pub listeners: Vec<NodeListener>,
+    /// The interfaces that the configuration names.
+    pub interfaces: Vec<NodeInterface>,
     /// The admin socket, where one is named.
     pub admin_socket: Option<PathBuf>,
+}
+
+/// A listener, as far as its sockets go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeListener {
+    /// Its name.
+    pub name: String,
+    /// The bound address.
+    pub address: SocketAddr,
+    /// The name of its interface, where one is given.
+    pub interface: Option<String>,
+}
+
+/// An interface for AF_XDP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeInterface {
+    /// Its name.
+    pub name: String,
+    /// How many of its queues; none means all.
+    pub queues: Option<u32>,
+    /// Where the program runs.
+    pub xdp_mode: XdpMode,
+    /// Whether the driver works on our frames.
+    pub zero_copy: ZeroCopy,
+}
+
+impl NodeInterface {
+    /// An interface that the configuration does not name, with the defaults.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let (xdp_mode, zero_copy) = (XdpMode::default(), ZeroCopy::default());
+        Self { name: name.to_owned(), queues: None, xdp_mode, zero_copy }
+    }
 }
 
 /// The name of a node that has none.
@@ -37,17 +72,22 @@ impl NodePlan {
     /// Takes it out of a configuration.
     ///
     /// # Errors
-    /// There are more workers than CPUs for them.
+    /// There are more workers than CPUs for them; a frame size that there is not; an interface that stands there twice.
     pub fn new(config: &Config, overrides: &Overrides) -> Result<Self, ConfigError> {
         let file = &config.file;
         let name = file.node.name.as_ref().map_or(NAME_DEFAULT, |name| &name.value.0.0);
-        let listeners = file.listen.iter().map(|l| (l.name.value.0.0.clone(), l.address.value.0.0)).collect();
+        let listeners = file.listen.iter().map(|listen| NodeListener {
+            name: listen.name.value.0.0.clone(),
+            address: listen.address.value.0.0,
+            interface: listen.interface.as_ref().map(|name| name.value.0.0.clone()),
+        });
         let admin_socket = file.admin.socket.as_ref().map(|path| config.resolve(&path.value.0.0));
         Ok(Self {
             name: name.to_owned(),
             workers: workers(config, overrides)?,
-            io: file.io.clone(),
-            listeners,
+            io: io(config)?,
+            listeners: listeners.collect(),
+            interfaces: interfaces(config)?,
             admin_socket,
         })
     }
@@ -64,11 +104,40 @@ impl NodePlan {
         note(self.name != other.name, "node.name");
         note(self.workers.len() != other.workers.len(), "node.workers");
         note(self.workers != other.workers && self.workers.len() == other.workers.len(), "node.cpus");
-        note(self.listeners != other.listeners, "listen.name or listen.address");
+        note(self.listeners != other.listeners, "listen.name, listen.address or listen.interface");
+        note(self.interfaces != other.interfaces, "interface");
         note(self.io != other.io, "io");
         note(self.admin_socket != other.admin_socket, "admin.socket");
         keys
     }
+}
+
+fn io(config: &Config) -> Result<IoOptions, ConfigError> {
+    let io = &config.file.io;
+    let size = io.frame_size.value.0;
+    if size.is_power_of_two() {
+        return Ok(io.clone());
+    }
+    Err(config.source.error(io.frame_size.at.start, format!("{size} bytes; allowed: 2048 or 4096")))
+}
+
+fn interfaces(config: &Config) -> Result<Vec<NodeInterface>, ConfigError> {
+    let mut interfaces: Vec<NodeInterface> = Vec::new();
+    for Interface { name, queues, xdp_mode, zero_copy } in
+        config.file.interface.iter().map(|located| &located.value)
+    {
+        if interfaces.iter().any(|other| other.name == name.0.0) {
+            let what = format!(
+                "there is an interface \"{}\" already; allowed: one table for each interface",
+                name.0.0
+            );
+            return Err(config.source.error(name.at.start, what));
+        }
+        let queues = queues.as_ref().map(|queues| queues.0);
+        let (xdp_mode, zero_copy) = (*xdp_mode, *zero_copy);
+        interfaces.push(NodeInterface { name: name.0.0.clone(), queues, xdp_mode, zero_copy });
+    }
+    Ok(interfaces)
 }
 
 /// The CPU of each worker. What the command line says goes before what the file says.

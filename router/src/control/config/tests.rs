@@ -1,5 +1,6 @@
 use super::text::{
-    Address, ContactUri, FilePath, Host, HostPort, MethodName, Name, Phrase, Prefix, SocketPath, UserPrefix,
+    Address, ContactUri, FilePath, Host, HostPort, InterfaceName, MethodName, Name, Phrase, Prefix,
+    SocketPath, UserPrefix,
 };
 use super::value::FromText;
 use super::*;
@@ -50,6 +51,11 @@ fn good_values_of_every_key() {
         "[replies]\nper_source_per_second = 0\nburst = 1",
         "[io]\nbatch_datagrams_max = 1024\nbusy_poll_us = 50\nidle_us_max = 0",
         "[io]\nreceive_buffer_bytes = 0\nsend_buffer_bytes = 1073741824",
+        "[io]\nmode = \"af_xdp\"\nsteer = \"queue\"\nbatch_frames_max = 1\nframe_size = 2048\nframes = 8192",
+        "[io]\nmode = \"auto\"\nsteer = \"call-id\"\nframe_size = 4096",
+        "[[interface]]\nname = \"eth0\"\nqueues = 4\nxdp_mode = \"native\"\nzero_copy = \"require\"",
+        "[[interface]]\nname = \"eth0\"\n[[interface]]\nname = \"eth1.7\"\nxdp_mode = \"generic\"\nzero_copy = \"never\"",
+        "[[listen]]\nname = \"b\"\naddress = \"10.0.0.1:5060\"\ninterface = \"eth0\"",
         "[admin]\nsocket = \"/tmp/x.sock\"",
         "[[listen]]\nname = \"b\"\naddress = \"[::]:5060\"\nadvertise = \"b.example\"\ntrusted = true",
         "[[listen]]\nname = \"b\"\naddress = \"127.0.0.1:1\"\naliases = [\"b.example:1\", \"[::1]\", \"198.51.100.1\"]",
@@ -73,7 +79,7 @@ fn bad_values_of_every_key() {
         (
             "x = 1",
             "1:1: x: no such key",
-            "`node`, `listen`, `trust`, `routing`, `replies`, `io`, `admin`, `target_set`, `rule`",
+            "`node`, `listen`, `trust`, `routing`, `replies`, `io`, `interface`, `admin`, `target_set`, `rule`",
         ),
         ("node = 1", "1:8: node: integer `1`", "a table"),
         ("[node]\nnmae = \"x\"", "2:1: node.nmae: no such key", "`name`, `workers`, `cpus`, `key_file`"),
@@ -140,6 +146,30 @@ fn bad_values_of_every_key() {
             "[io]\nbatch_datagrams_max = 1025",
             "2:23: io.batch_datagrams_max: integer `1025`",
             &number("1 to 1024"),
+        ),
+        ("[io]\nmode = \"dpdk\"", "2:8: io.mode: `dpdk`", "`auto`, `af_xdp`, `udp`"),
+        ("[io]\nsteer = \"callid\"", "2:9: io.steer: `callid`", "`call-id` or `queue`"),
+        ("[io]\nframe_size = 3000", "2:14: io.frame_size: 3000 bytes", "2048 or 4096"),
+        ("[io]\nframes = 1", "2:10: io.frames: integer `1`", &number("128 to 4194304")),
+        (
+            "[[interface]]\nname = \"a b\"",
+            "2:8: interface[0].name: \"a b\" is not the name of an interface",
+            &InterfaceName::allowed(),
+        ),
+        (
+            "[[interface]]\nname = \"a\"\n[[interface]]\nname = \"a\"",
+            "4:8: interface[1].name: there is an interface \"a\" already",
+            "one table for each interface",
+        ),
+        (
+            "[[interface]]\nname = \"a\"\nxdp_mode = \"driver\"",
+            "3:12: interface[0].xdp_mode: `driver`",
+            "`auto`, `native`, `generic`",
+        ),
+        (
+            "[[interface]]\nname = \"a\"\nzero_copy = true",
+            "3:13: interface[0].zero_copy: no string",
+            "one of the key's values, in quotes",
         ),
         ("[io]\nbusy_poll_us = 1.5", "2:16: io.busy_poll_us: floating point `1.5`", &number("0 to 1000000")),
         (
@@ -330,6 +360,7 @@ fn bad_values_of_every_key() {
 fn keys_that_are_missing_and_text_that_is_no_toml() {
     for (text, error) in [
         ("[[rule]]\nreply = { reason = \"x\" }", "f:2:9: rule[0].reply: the key `status` is missing"),
+        ("[[interface]]\nqueues = 1", "f:1:1: interface[0]: the key `name` is missing"),
         ("[[target_set]]\nname = \"s\"", "f:1:1: target_set[0]: the key `members` is missing"),
         ("\n[[listen]]\naddress = \"192.0.2.2:5060\"", "f:2:1: listen[0]: the key `name` is missing"),
         ("[node]\nname = \"a\"\nname = \"b\"", "f:3:1: duplicate key `name`"),

@@ -130,6 +130,26 @@ impl FromText for Name {
     }
 }
 
+/// The name of a network interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct InterfaceName(pub String);
+
+impl FromText for InterfaceName {
+    const ALLOWED: &'static str =
+        "the name of a network interface, 1 to 15 bytes without white space, `/` and `:`";
+    const EXAMPLE: &'static str = "eth0";
+
+    /// What the kernel takes (`net/core/dev.c`, `dev_valid_name`).
+    fn from_text(text: &str) -> Result<Self, String> {
+        let legal = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':';
+        let is_name = !text.is_empty() && text.len() <= 15 && text.bytes().all(legal);
+        if is_name && text != "." && text != ".." {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!("\"{}\" is not the name of an interface", escaped(text)))
+    }
+}
+
 /// A method.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MethodName(pub String);
