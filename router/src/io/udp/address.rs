@@ -70,6 +70,13 @@ pub(super) struct Local {
     pub(super) interface: u32,
 }
 
+impl Local {
+    /// An address of ours, by whatever interface.
+    pub(super) const fn of(address: IpAddr) -> Self {
+        Self { destination: address, source: address, interface: 0 }
+    }
+}
+
 /// Room for one control message with packet info of either family.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]

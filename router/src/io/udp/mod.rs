@@ -40,11 +40,11 @@ pub use socket::{BindError, Granted, probe};
 use super::{Datagram, HEADROOM, Io, ListenerIndex, Verdict};
 use crate::stats::{Counter, Stats};
 use address::Local;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use nix::errno::Errno;
 use socket::Socket;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 use sys::{Batch, PAYLOAD_BYTES_MAX, Poll};
@@ -145,6 +145,29 @@ impl Udp {
     /// What the kernel granted of the [`Options`], for each listener.
     pub fn granted(&self) -> impl Iterator<Item = Granted> + '_ {
         self.sockets.iter().map(|socket| socket.granted)
+    }
+
+    /// Wakes [`Io::wait`] also when `other` has something to read; its owner keeps it open as long as this is used.
+    pub fn watch(&mut self, other: BorrowedFd<'_>) {
+        self.poll.watch(other);
+    }
+
+    /// Sends a payload that did not come in here to `to` by the listener `egress`, and counts it, as sent or as failed.
+    ///
+    /// `source` is the address to leave from where the listener is bound to all addresses; none leaves it to the routing table. The payload is copied.
+    pub fn send(&mut self, egress: ListenerIndex, to: SocketAddr, source: Option<IpAddr>, payload: &[u8]) {
+        let is_wildcard = self.sockets.get(usize::from(egress.0)).is_some_and(Socket::is_wildcard);
+        let from = source.filter(|_| is_wildcard).map(Local::of);
+        let range = HEADROOM..HEADROOM + payload.len();
+        self.batch.clear();
+        if let Some(room) = self.batch.frame(0).get_mut(range.clone()) {
+            room.copy_from_slice(payload);
+        }
+        let queued = self.batch.queue(0, range, to, from);
+        let failed = usize::from(queued.is_none()) + self.send_queue(egress);
+        if failed > 0 {
+            self.stats.add(Counter::SendFailed, failed as u64);
+        }
     }
 
     /// One batch of one listener: receive, forward, send.

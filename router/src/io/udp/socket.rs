@@ -80,6 +80,11 @@ impl Socket {
         Ok(Self { socket, address: bound, granted, is_wildcard: address.ip().is_unspecified() })
     }
 
+    /// Whether it is bound to all addresses.
+    pub(super) fn is_wildcard(&self) -> bool {
+        self.is_wildcard
+    }
+
     /// How a datagram came to the listener at `listener`, and where answers are to leave from if that needs saying.
     ///
     /// `None` if the kernel gave no source, or no destination where it was asked for.

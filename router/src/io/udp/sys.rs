@@ -177,6 +177,11 @@ impl Poll {
         Self(sockets.map(|socket| pollfd { fd: socket.as_raw_fd(), events: POLLIN, revents: 0 }).collect())
     }
 
+    /// Asks about `other` too, after the sockets.
+    pub(super) fn watch(&mut self, other: BorrowedFd<'_>) {
+        self.0.push(pollfd { fd: other.as_raw_fd(), events: POLLIN, revents: 0 });
+    }
+
     /// Asks the kernel, and sleeps until one has something, a signal comes, or `timeout` is over.
     pub(super) fn ask(&mut self, timeout: Duration) {
         let timeout = TimeSpec::from_duration(timeout);

@@ -166,6 +166,35 @@ fn it_leaves_by_the_listener_that_it_is_told() {
 }
 
 #[test]
+fn it_sends_what_came_another_way() {
+    let (mut udp, stats) = udp(&["127.0.0.1:0", "0.0.0.0:0"], 4);
+    let peer = peer("127.0.0.1:0");
+    let to = peer.local_addr().unwrap();
+    let bound: Vec<_> = udp.addresses().collect();
+    udp.send(ListenerIndex(0), to, None, b"one");
+    assert_eq!(receive(&peer), (b"one".to_vec(), bound[0]));
+    udp.send(ListenerIndex(1), to, Some([127, 0, 0, 7].into()), b"two");
+    assert_eq!(receive(&peer), (b"two".to_vec(), SocketAddr::new([127, 0, 0, 7].into(), bound[1].port())));
+    // Longer than a frame, to nobody, by no listener.
+    udp.send(ListenerIndex(0), to, None, &vec![0; 70_000]);
+    udp.send(ListenerIndex(0), address("[::1]:1"), None, b"three");
+    udp.send(ListenerIndex(7), to, None, b"four");
+    assert_quiet(&peer);
+    assert_eq!(counters(&stats, [Counter::Sent, Counter::SendFailed]), [2, 3]);
+}
+
+#[test]
+fn it_wakes_for_another_descriptor() {
+    let (mut udp, _) = udp(&["127.0.0.1:0"], 4);
+    let (mine, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    udp.watch(mine.as_fd());
+    std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+    let begin = Instant::now();
+    udp.wait(5_000_000);
+    assert!(begin.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
 fn an_empty_datagram_is_a_datagram() {
     for local in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
         let (mut udp, stats) = udp(&[local], 8);
