@@ -12,5 +12,6 @@ pub mod explain;
 pub mod keys;
 pub mod load;
 pub mod log;
+pub mod privilege;
 pub mod run;
 pub mod stats;

@@ -1,0 +1,88 @@
+//! Capabilities: what AF_XDP needs at the start, and that nothing is left of them afterwards.
+//!
+//! They are dropped before the node's threads start, because each thread has its own set and takes it from the one that starts it.
+
+use caps::{CapSet, Capability, CapsHashSet};
+
+/// What AF_XDP needs, and for what (capabilities(7), `net/xdp/xsk.c`, `kernel/bpf/syscall.c`).
+const NEEDED: [(Capability, &str); 3] = [
+    (Capability::CAP_NET_RAW, "to open AF_XDP sockets"),
+    (Capability::CAP_NET_ADMIN, "to attach the steering program"),
+    (Capability::CAP_BPF, "to load it"),
+];
+
+/// Whether this process may set AF_XDP up.
+///
+/// # Errors
+/// The capabilities that are missing, and how to give them, in one line.
+pub fn check() -> Result<(), String> {
+    let held =
+        caps::read(None, CapSet::Effective).map_err(|error| format!("cannot read capabilities: {error}"))?;
+    missing(&held)
+}
+
+fn missing(held: &CapsHashSet) -> Result<(), String> {
+    // Before it had capabilities of its own, loading programs was the system administrator's, and still is.
+    let has = |capability| {
+        held.contains(&capability)
+            || capability == Capability::CAP_BPF && held.contains(&Capability::CAP_SYS_ADMIN)
+    };
+    let missing: Vec<_> = NEEDED.iter().filter(|(capability, _)| !has(*capability)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<_> = missing.iter().map(|(capability, why)| format!("{capability} {why}")).collect();
+    let set: Vec<_> = NEEDED.iter().map(|(capability, _)| capability.to_string().to_lowercase()).collect();
+    Err(format!(
+        "no privilege: missing {}; start it as root, or give it `setcap {}+ep`",
+        list.join(", "),
+        set.join(",")
+    ))
+}
+
+/// Drops all capabilities of this thread, and of those that it will start, for good.
+///
+/// # Errors
+/// The kernel refuses; then some are left.
+pub fn drop_all() -> Result<(), String> {
+    // Whatever is executed from here on gets none either. Without CAP_SETPCAP the bounding set stays, which then makes no difference.
+    let no_new = nix::sys::prctl::set_no_new_privs();
+    no_new.map_err(|errno| format!("cannot set no_new_privs: {errno}"))?;
+    let _ = caps::clear(None, CapSet::Bounding);
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
+        caps::clear(None, set).map_err(|error| format!("cannot drop {set:?} capabilities: {error}"))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN};
+        let check = |held: &[Capability]| missing(&held.iter().copied().collect());
+        assert_eq!(check(&[CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF]), Ok(()));
+        assert_eq!(check(&[CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN]), Ok(()));
+        assert_eq!(
+            check(&[CAP_NET_ADMIN]).unwrap_err(),
+            "no privilege: missing CAP_NET_RAW to open AF_XDP sockets, CAP_BPF to load it; \
+             start it as root, or give it `setcap cap_net_raw,cap_net_admin,cap_bpf+ep`"
+        );
+    }
+
+    #[test]
+    fn all_are_dropped_for_this_thread_and_those_it_starts() {
+        let in_thread = std::thread::spawn(|| {
+            drop_all().unwrap();
+            std::thread::spawn(|| {
+                let sets = [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient];
+                sets.map(|set| caps::read(None, set).unwrap().len())
+            })
+            .join()
+            .unwrap()
+        });
+        assert_eq!(in_thread.join().unwrap(), [0; 4]);
+    }
+}
