@@ -5,7 +5,7 @@
 //! SIGHUP: new snapshot    SIGUSR1: counters to the log    SIGTERM, SIGINT: stop, counters to standard output
 //! ```
 
-use super::admin::{Server, Subject, path};
+use super::admin::{Server, Subject, WorkerSubject, path};
 use super::config::error::reason;
 use super::config::{NodePlan, Overrides};
 use super::cpus::CpuList;
@@ -63,7 +63,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let signals = signals()?;
     let subject = Arc::new(Subject {
         node: loaded.node.name.clone(),
-        workers: loaded.node.workers.iter().copied().zip(stats).collect(),
+        workers: subjects(&loaded.node, stats),
+        interfaces: Box::new(Vec::new),
         start: Instant::now(),
     });
     let admin = admin(&loaded.node, &subject)?;
@@ -121,7 +122,7 @@ impl Node {
     }
 
     fn start_worker(&mut self, index: usize, io: Udp) -> anyhow::Result<()> {
-        let (cpu, stats) = &self.subject.workers[index];
+        let WorkerSubject { cpu, stats, .. } = &self.subject.workers[index];
         let worker = Worker {
             io,
             snapshot: Arc::clone(&self.snapshot),
@@ -179,6 +180,16 @@ impl Node {
         let panicked = ended.iter().position(Result::is_err);
         panicked.map_or(Ok(()), |index| bail!("worker {index} panicked"))
     }
+}
+
+/// The workers, as they are reported on.
+fn subjects(node: &NodePlan, stats: Vec<Arc<Stats>>) -> Vec<WorkerSubject> {
+    let subject = |(i, (cpu, stats)): (usize, (&Option<usize>, _))| WorkerSubject {
+        name: format!("worker {i}"),
+        cpu: *cpu,
+        stats,
+    };
+    node.workers.iter().zip(stats).enumerate().map(subject).collect()
 }
 
 /// All sockets of all workers. None of them is used before all are bound: the kernel spreads datagrams over those that are there.
@@ -310,7 +321,7 @@ fn welcome() {
 }
 
 fn counter_lines(subject: &Subject) -> Vec<String> {
-    format::lines(&format::sums(&subject.report()), false).collect()
+    format::lines(&format::all_sums(&subject.report()), false).collect()
 }
 
 /// To standard output; if nobody reads it any more, nothing is lost but this.
@@ -379,8 +390,9 @@ mod tests {
         let path = origin.path.clone().unwrap();
         let stats: Vec<_> = (0..2).map(|_| Arc::new(Stats::new())).collect();
         let sockets = bind(&loaded.node, &stats).unwrap();
-        let workers = loaded.node.workers.iter().copied().zip(stats).collect();
-        let subject = Arc::new(Subject { node: "n".to_owned(), workers, start: Instant::now() });
+        let workers = subjects(&loaded.node, stats);
+        let (node, interfaces) = ("n".to_owned(), Box::new(Vec::new));
+        let subject = Arc::new(Subject { node, workers, interfaces, start: Instant::now() });
         let mut node = Node::start(origin, loaded, sockets, subject).unwrap();
         let rules = |node: &Node| node.snapshot.load().rules.all().len();
 

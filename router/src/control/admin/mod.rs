@@ -15,15 +15,27 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// What is reported on: the node, and the counters of its workers.
-#[derive(Debug)]
+/// What is reported on: the node, the counters of its workers, and what its interfaces count.
 pub struct Subject {
     /// The node's name.
     pub node: String,
-    /// For each worker its CPU, where it is pinned, and its counters.
-    pub workers: Vec<(Option<usize>, Arc<Stats>)>,
+    /// Its workers.
+    pub workers: Vec<WorkerSubject>,
+    /// Reads what is counted beside the workers: by the steering program, by the AF_XDP sockets, and where the frames are. Nothing on ordinary sockets.
+    pub interfaces: Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync>,
     /// When it started.
     pub start: Instant,
+}
+
+/// A worker, as far as it is reported on.
+#[derive(Clone, Debug)]
+pub struct WorkerSubject {
+    /// "worker 0", or "kernel path".
+    pub name: String,
+    /// Its CPU, where it is pinned.
+    pub cpu: Option<usize>,
+    /// Its counters.
+    pub stats: Arc<Stats>,
 }
 
 /// The counters of a node at one time.
@@ -39,11 +51,15 @@ pub struct Report {
     pub uptime_seconds: u64,
     /// One for each worker.
     pub workers: Vec<WorkerReport>,
+    /// What is counted beside them; a name that begins with `frames` is a gauge.
+    pub interfaces: Vec<(String, u64)>,
 }
 
 /// The counters of a worker.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct WorkerReport {
+    /// "worker 0", or "kernel path".
+    pub name: String,
     /// The CPU that it is pinned to.
     pub cpu: Option<usize>,
     /// Each counter by name, in the order of [`crate::stats::Totals::lines`].
@@ -54,9 +70,10 @@ impl Subject {
     /// Reads the counters.
     #[must_use]
     pub fn report(&self) -> Report {
-        let worker = |(cpu, stats): &(Option<usize>, Arc<Stats>)| WorkerReport {
-            cpu: *cpu,
-            counters: stats.read().lines().collect(),
+        let worker = |worker: &WorkerSubject| WorkerReport {
+            name: worker.name.clone(),
+            cpu: worker.cpu,
+            counters: worker.stats.read().lines().collect(),
         };
         Report {
             node: self.node.clone(),
@@ -64,6 +81,7 @@ impl Subject {
             pid: std::process::id(),
             uptime_seconds: self.start.elapsed().as_secs(),
             workers: self.workers.iter().map(worker).collect(),
+            interfaces: (self.interfaces)(),
         }
     }
 }
@@ -188,9 +206,11 @@ mod tests {
         let stats = [Stats::new(), Stats::new()];
         stats[0].add(Counter::Received, 3);
         stats[1].dropped(Reason::NotSip);
-        let workers =
-            stats.into_iter().enumerate().map(|(cpu, stats)| (Some(cpu), Arc::new(stats))).collect();
-        Arc::new(Subject { node: "n".to_owned(), workers, start: Instant::now() })
+        let worker =
+            |(i, stats)| WorkerSubject { name: format!("worker {i}"), cpu: Some(i), stats: Arc::new(stats) };
+        let workers = stats.into_iter().enumerate().map(worker).collect();
+        let interfaces = Box::new(|| vec![("frames".to_owned(), 8)]);
+        Arc::new(Subject { node: "n".to_owned(), workers, interfaces, start: Instant::now() })
     }
 
     fn server(name: &str) -> Server {

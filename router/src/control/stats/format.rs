@@ -35,6 +35,14 @@ pub fn format(report: &Report, style: Style, per_worker: bool) -> String {
     }
 }
 
+/// [`sums`], and what is counted beside the workers.
+#[must_use]
+pub fn all_sums(report: &Report) -> Vec<(String, u64)> {
+    let mut all = sums(report);
+    all.extend(report.interfaces.iter().cloned());
+    all
+}
+
 /// `name value`, for each counter that is not zero, and for the few that a reader looks for in any case; or for `all`.
 pub fn lines(counters: &Counters, all: bool) -> impl Iterator<Item = String> {
     let shown =
@@ -58,7 +66,7 @@ pub fn sums(report: &Report) -> Vec<(String, u64)> {
 }
 
 fn text(report: &Report, all: bool, per_worker: bool) -> String {
-    let Report { node, version, pid, uptime_seconds, workers } = report;
+    let Report { node, version, pid, uptime_seconds, workers, interfaces } = report;
     let count = workers.len();
     let mut out = format!(
         "# node {node}, sluice {version}, process {pid}, up {uptime_seconds} s, {count} worker{}\n",
@@ -67,13 +75,17 @@ fn text(report: &Report, all: bool, per_worker: bool) -> String {
     let mut put =
         |counters: &Counters| lines(counters, all).for_each(|line| out.extend([line.as_str(), "\n"]));
     if !per_worker {
-        put(&sums(report));
+        put(&all_sums(report));
         return out;
     }
-    for (i, worker) in workers.iter().enumerate() {
+    for worker in workers {
         let cpu = worker.cpu.map_or_else(|| "not pinned".to_owned(), |cpu| format!("CPU {cpu}"));
-        let _ = writeln!(out, "# worker {i}, {cpu}");
+        let _ = writeln!(out, "# {}, {cpu}", worker.name);
         lines(&worker.counters, all).for_each(|line| out.extend([line.as_str(), "\n"]));
+    }
+    if !interfaces.is_empty() {
+        out.push_str("# interfaces\n");
+        lines(interfaces, all).for_each(|line| out.extend([line.as_str(), "\n"]));
     }
     out
 }
@@ -89,44 +101,52 @@ fn json_text(report: &Report, per_worker: bool) -> String {
         "uptime_seconds": report.uptime_seconds,
     });
     if per_worker {
-        let workers = report.workers.iter().map(|w| json!({ "cpu": w.cpu, "counters": object(&w.counters) }));
+        let workers = report
+            .workers
+            .iter()
+            .map(|w| json!({ "name": w.name, "cpu": w.cpu, "counters": object(&w.counters) }));
         document["workers"] = workers.collect();
+        document["interfaces"] = object(&report.interfaces).into();
     } else {
-        document["counters"] = object(&sums(report)).into();
+        document["counters"] = object(&all_sums(report)).into();
     }
     format!("{document:#}\n")
 }
 
-/// Counters as `sluice_received_total`, and those with a reason as `sluice_dropped_total{reason="..."}`.
+/// Counters as `sluice_received_total`, those with a reason as `sluice_dropped_total{reason="..."}`, and gauges as `sluice_frames`.
 fn prometheus(report: &Report, per_worker: bool) -> String {
-    let sums = [sums(report)];
-    let columns: Vec<&Counters> = if per_worker {
-        report.workers.iter().map(|worker| worker.counters.as_slice()).collect()
+    let node = format!("node=\"{}\"", report.node);
+    let sums = sums(report);
+    let columns: Vec<(String, &Counters)> = if per_worker {
+        let labels = |name: &str| format!("{node},worker=\"{}\"", name.trim_start_matches("worker "));
+        report.workers.iter().map(|worker| (labels(&worker.name), worker.counters.as_slice())).collect()
     } else {
-        sums.iter().map(Vec::as_slice).collect()
+        vec![(node.clone(), &sums)]
     };
     let mut out = String::new();
+    families(&mut out, &columns);
+    families(&mut out, &[(node, &report.interfaces)]);
+    out
+}
+
+/// The same counters with several sets of labels, each family below its type.
+fn families(out: &mut String, columns: &[(String, &Counters)]) {
+    let Some((_, names)) = columns.first() else { return };
     let mut last = "";
-    for (row, (name, _)) in sums[0].iter().enumerate() {
+    for (row, (name, _)) in names.iter().enumerate() {
         let (family, reason) =
             name.split_once('{').map_or((&**name, None), |(f, r)| (f, r.strip_suffix('}')));
+        let (kind, suffix) = if family.starts_with("frames") { ("gauge", "") } else { ("counter", "_total") };
         if family != last {
-            let _ = writeln!(out, "# TYPE sluice_{family}_total counter");
+            let _ = writeln!(out, "# TYPE sluice_{family}{suffix} {kind}");
             last = family;
         }
-        for (i, counters) in columns.iter().enumerate() {
-            let mut labels = format!("node=\"{}\"", report.node);
-            if per_worker {
-                let _ = write!(labels, ",worker=\"{i}\"");
-            }
-            if let Some(reason) = reason {
-                let _ = write!(labels, ",reason=\"{reason}\"");
-            }
+        for (labels, counters) in columns {
+            let reason = reason.map_or(String::new(), |reason| format!(",reason=\"{reason}\""));
             let value = counters.get(row).map_or(0, |(_, value)| *value);
-            let _ = writeln!(out, "sluice_{family}_total{{{labels}}} {value}");
+            let _ = writeln!(out, "sluice_{family}{suffix}{{{labels}{reason}}} {value}");
         }
     }
-    out
 }
 
 #[cfg(test)]
@@ -140,23 +160,27 @@ mod tests {
             pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
         };
         let workers = vec![
-            WorkerReport { cpu: Some(2), counters: counters(0, 1) },
-            WorkerReport { cpu: None, counters: counters(40, 2) },
+            WorkerReport { name: "worker 0".to_owned(), cpu: Some(2), counters: counters(0, 1) },
+            WorkerReport { name: "kernel path".to_owned(), cpu: None, counters: counters(40, 2) },
         ];
-        Report { node: "edge".to_owned(), version: "1.2.3".to_owned(), pid: 7, uptime_seconds: 9, workers }
+        let interfaces = vec![("frames".to_owned(), 64), ("passed{fragment}".to_owned(), 0)];
+        let (node, version) = ("edge".to_owned(), "1.2.3".to_owned());
+        Report { node, version, pid: 7, uptime_seconds: 9, workers, interfaces }
     }
 
     #[test]
     fn as_text() {
         let head = "# node edge, sluice 1.2.3, process 7, up 9 s, 2 workers\n";
         let text = |all, per_worker| format(&report(), Style::Text { all }, per_worker);
-        assert_eq!(text(false, false), format!("{head}received 40\ndropped{{not_sip}} 3\n"));
+        assert_eq!(text(false, false), format!("{head}received 40\ndropped{{not_sip}} 3\nframes 64\n"));
         assert_eq!(
             text(true, false),
-            format!("{head}received 40\ndropped{{not_sip}} 3\ndropped{{stun}} 0\n")
+            format!(
+                "{head}received 40\ndropped{{not_sip}} 3\ndropped{{stun}} 0\nframes 64\npassed{{fragment}} 0\n"
+            )
         );
         let workers = "# worker 0, CPU 2\nreceived 0\ndropped{not_sip} 1\n\
-                       # worker 1, not pinned\nreceived 40\ndropped{not_sip} 2\n";
+                       # kernel path, not pinned\nreceived 40\ndropped{not_sip} 2\n# interfaces\nframes 64\n";
         assert_eq!(text(false, true), format!("{head}{workers}"));
     }
 
@@ -167,10 +191,12 @@ mod tests {
         };
         assert_eq!(
             parse(false)["counters"],
-            json!({ "received": 40, "dropped{not_sip}": 3, "dropped{stun}": 0 })
+            json!({ "received": 40, "dropped{not_sip}": 3, "dropped{stun}": 0, "frames": 64, "passed{fragment}": 0 })
         );
         assert_eq!(parse(true)["workers"][0]["counters"]["dropped{not_sip}"], 1);
         assert_eq!(parse(true)["workers"][1]["cpu"], Value::Null);
+        assert_eq!(parse(true)["workers"][1]["name"], "kernel path");
+        assert_eq!(parse(true)["interfaces"]["frames"], 64);
     }
 
     #[test]
@@ -179,11 +205,17 @@ mod tests {
                         sluice_received_total{node=\"edge\"} 40\n\
                         # TYPE sluice_dropped_total counter\n\
                         sluice_dropped_total{node=\"edge\",reason=\"not_sip\"} 3\n\
-                        sluice_dropped_total{node=\"edge\",reason=\"stun\"} 0\n";
+                        sluice_dropped_total{node=\"edge\",reason=\"stun\"} 0\n\
+                        # TYPE sluice_frames gauge\n\
+                        sluice_frames{node=\"edge\"} 64\n\
+                        # TYPE sluice_passed_total counter\n\
+                        sluice_passed_total{node=\"edge\",reason=\"fragment\"} 0\n";
         assert_eq!(format(&report(), Style::Prometheus, false), expected);
         let per_worker = format(&report(), Style::Prometheus, true);
         assert!(
-            per_worker.contains("sluice_dropped_total{node=\"edge\",worker=\"1\",reason=\"not_sip\"} 2\n")
+            per_worker.contains(
+                "sluice_dropped_total{node=\"edge\",worker=\"kernel path\",reason=\"not_sip\"} 2\n"
+            )
         );
     }
 }
