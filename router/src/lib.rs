@@ -24,4 +24,5 @@ pub mod io;
 pub mod proxy;
 pub mod sip;
 pub mod stats;
+pub mod wire;
 pub mod worker;
