@@ -121,7 +121,9 @@ impl Edits {
         self.unfit |= next < delete.end || delete.end < delete.start;
     }
 
-    /// Applies all edits to the datagram's payload, whose length may grow or shrink.
+    /// Applies all edits to the datagram's payload, whose length may grow or shrink. Nothing behind the last edit changes but its place.
+    ///
+    /// A datagram that notes its front ([`Datagram::noting_front`]) does so once nothing can fail any more.
     ///
     /// # Errors
     /// The edits exceed a bound, overlap, or do not lie in the payload, or the result does not fit the frame. The payload is then as it was.
@@ -138,6 +140,9 @@ impl Edits {
         let len = datagram.payload().len() as isize + self.growth;
         if backwards > tailroom || len > PAYLOAD_BYTES_MAX {
             return Err(Unfit);
+        }
+        if datagram.notes_front() {
+            datagram.note_front(last, len as usize);
         }
         let (frame, start, end) = datagram.frame();
         let left = self.move_right(frame, *start, *end, backwards);

@@ -7,6 +7,8 @@
 pub mod memory;
 pub mod udp;
 
+use crate::wire::Front;
+use crate::wire::checksum::Sum;
 use core::net::SocketAddr;
 
 /// Room that every frame keeps before the payload, for what is put in front of the message.
@@ -39,8 +41,22 @@ pub struct Datagram<'a> {
     frame: &'a mut [u8],
     start: usize,
     end: usize,
+    note: Note,
     /// How it came.
     pub flow: Flow,
+}
+
+/// What is known of the payload's front before it was edited.
+#[derive(Clone, Copy, Debug)]
+enum Note {
+    /// Nobody asked.
+    Unasked,
+    /// Asked, and not edited yet.
+    Asked,
+    /// Edited: the front before, and the payload's length after.
+    Edited(Front, usize),
+    /// Edited more than once.
+    Lost,
 }
 
 impl<'a> Datagram<'a> {
@@ -50,7 +66,46 @@ impl<'a> Datagram<'a> {
     pub fn new(frame: &'a mut [u8], start: usize, end: usize, flow: Flow) -> Self {
         let end = end.min(frame.len());
         let start = start.min(end);
-        Self { frame, start, end, flow }
+        Self { frame, start, end, note: Note::Unasked, flow }
+    }
+
+    /// The same datagram, whose front is noted when it is edited: see [`Self::front`].
+    #[inline]
+    #[must_use]
+    pub fn noting_front(self) -> Self {
+        Self { note: Note::Asked, ..self }
+    }
+
+    /// Length and sum of the payload's front as it was before the edits, of which the last ended there.
+    ///
+    /// That is for an I/O layer that updates the UDP checksum. There is none if it was not asked for ([`Self::noting_front`]), if no edits were applied, or
+    /// if anything else came after them; the checksum is then to be computed from the whole payload.
+    #[inline]
+    #[must_use]
+    pub fn front(&self) -> Option<Front> {
+        match self.note {
+            Note::Edited(front, payload_bytes) if payload_bytes == self.end - self.start => Some(front),
+            _ => None,
+        }
+    }
+
+    /// Whether the front is to be noted before edits are applied.
+    #[inline]
+    pub(crate) fn notes_front(&self) -> bool {
+        !matches!(self.note, Note::Unasked)
+    }
+
+    /// Notes the first `bytes` bytes of the payload, which edits are now to change, and its length after that.
+    #[inline(never)]
+    pub(crate) fn note_front(&mut self, bytes: usize, payload_bytes_after: usize) {
+        let payload = self.payload();
+        self.note = match (self.note, payload.get(..bytes)) {
+            (Note::Asked, Some(front)) => {
+                let front = Front { bytes, sum: Sum::of(front), payload_bytes: payload.len() };
+                Note::Edited(front, payload_bytes_after)
+            }
+            _ => Note::Lost,
+        };
     }
 
     /// The payload.
