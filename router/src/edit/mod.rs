@@ -263,6 +263,7 @@ pub struct Unfit;
 mod tests {
     use super::*;
     use crate::io::{Flow, ListenerIndex};
+    use crate::wire::checksum::Sum;
 
     const FLOW: Flow = Flow {
         source: core::net::SocketAddr::new(core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST), 1),
@@ -398,5 +399,41 @@ mod tests {
             edits.insert(0, |t| t.put(b"x"));
         }
         assert_eq!(applied((9999, 9), b"abc", &edits), None);
+    }
+
+    /// What is noted is the front before the edits, once they are sure to be applied, and nothing if anything else happens to the payload.
+    #[test]
+    fn the_front_is_noted() {
+        let mut frame = *b"####abcdefgh####";
+        let note = |datagram: &Datagram<'_>| datagram.front().map(|f| (f.bytes, f.sum, f.payload_bytes));
+        let mut edits = Edits::new();
+        edits.replace(Span::new(1, 3), |t| t.put(b"12345"));
+        let mut datagram = Datagram::new(&mut frame, 4, 12, FLOW);
+        edits.apply(&mut datagram).unwrap();
+        assert_eq!((note(&datagram), datagram.payload()), (None, &b"a12345defgh"[..]), "nobody asked");
+
+        let mut frame = *b"####abcdefgh####";
+        let mut datagram = Datagram::new(&mut frame, 4, 12, FLOW).noting_front();
+        assert_eq!(note(&datagram), None, "no edits yet");
+        let mut unfit = Edits::new();
+        unfit.insert(5, |t| t.put(&[b'x'; 99]));
+        assert_eq!(unfit.apply(&mut datagram), Err(Unfit));
+        assert_eq!(note(&datagram), None, "none applied");
+        datagram.truncate(7);
+        edits.apply(&mut datagram).unwrap();
+        let noted = Some((3, Sum::of(b"abc"), 7));
+        assert_eq!((note(&datagram), datagram.payload()), (noted, &b"a12345defg"[..]));
+        datagram.truncate(10);
+        assert_eq!(note(&datagram), noted, "nothing is cut");
+        datagram.truncate(9);
+        assert_eq!(note(&datagram), None, "cut after the edits");
+
+        let mut frame = *b"####abcdefgh####";
+        let mut datagram = Datagram::new(&mut frame, 4, 12, FLOW).noting_front();
+        let none = Edits::new();
+        none.apply(&mut datagram).unwrap();
+        assert_eq!(note(&datagram), Some((0, Sum::ZERO, 8)), "nothing is a front too");
+        none.apply(&mut datagram).unwrap();
+        assert_eq!(note(&datagram), None, "edited twice");
     }
 }
