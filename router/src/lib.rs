@@ -21,6 +21,7 @@ pub mod control;
 pub mod edit;
 pub mod forward;
 pub mod io;
+pub mod ip_route;
 pub mod proxy;
 pub mod sip;
 pub mod stats;
