@@ -115,7 +115,9 @@ impl Add for Sum {
 
     #[inline]
     fn add(self, other: Self) -> Self {
-        Self(fold(u64::from(self.0) + u64::from(other.0)))
+        // Where there is a carry, the rest is at most 0xfffe, so it carries no further.
+        let (sum, carry) = self.0.overflowing_add(other.0);
+        Self(sum.wrapping_add(u16::from(carry)))
     }
 }
 
@@ -288,6 +290,10 @@ mod tests {
             assert!((sum + Sum::of_word(sum.complement())).is_zero());
             assert_eq!(sum.is_zero(), word == 0 || word == 0xffff);
             assert!((sum - sum).is_zero());
+            for other in [0, 1, 2, 0x7fff, 0x8000, 0xfffe, 0xffff] {
+                let folded = fold(u64::from(word) + u64::from(other));
+                assert_eq!((sum + Sum::of_word(other)).value(), folded);
+            }
         }
     }
 
