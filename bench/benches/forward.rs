@@ -5,6 +5,7 @@ use sluice::forward::Forwarder;
 use sluice::io::Io;
 use sluice::io::memory::Memory;
 use sluice::stats::Stats;
+use sluice::wire::{self, Basis, Checksum, Envelope, HEADERS_BYTES_MAX, Outgoing, vlan::Tags};
 use sluice_bench::{Frames, Rig, grow, pin};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -101,6 +102,60 @@ fn memory(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Headers and checksums around a message, over IPv4 without a tag.
+fn headers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("wire");
+    for name in ["bye", "invite"] {
+        let mut rig = rig(name);
+        let id = |stage: &str| BenchmarkId::new(stage, name);
+        let envelope = Envelope {
+            source_mac: [2, 0, 0, 0, 0, 1],
+            destination_mac: [2, 0, 0, 0, 0, 9],
+            vlans: Tags::NONE,
+        };
+        let (source, destination) = (rig.flow.source, rig.flow.destination);
+        let outgoing = Outgoing { source, destination, identification: 1, basis: Basis::Payload };
+        let mut memory = [&[0; HEADERS_BYTES_MAX], &rig.bytes[..]].concat();
+        let payload = HEADERS_BYTES_MAX..memory.len();
+        let place = wire::write(&mut memory, payload.clone(), &envelope, &outgoing).expect("room");
+        let frame = memory[place].to_vec();
+
+        let received = wire::read(&frame).expect("a good frame");
+        assert_eq!(received.check(&frame), Checksum::Right);
+        group.bench_function(id("read"), |b| b.iter(|| wire::read(black_box(&frame))));
+        group.bench_function(id("check"), |b| b.iter(|| black_box(&received).check(black_box(&frame))));
+
+        let _ = rig.decide();
+        let flow = rig.flow;
+        let mut frames = Frames::new(&rig.bytes, BATCH);
+        group.bench_function(id("edit_noting"), |b| {
+            b.iter_custom(|n| {
+                timed(n, &mut frames, |frames, index| {
+                    let mut datagram = frames.datagram(index, flow).noting_front();
+                    black_box(black_box(&rig).edit(&mut datagram));
+                    black_box(datagram.front());
+                })
+            });
+        });
+        frames.restore(0);
+        let mut datagram = frames.datagram(0, flow).noting_front();
+        assert!(rig.edit(&mut datagram));
+        let (front, payload) = (datagram.front(), datagram.range());
+        assert!(matches!(received.basis(Checksum::Right, front), Basis::Tail { .. }));
+        let (memory, ..) = datagram.frame();
+        for (row, checksum) in [("write_updated", Checksum::Right), ("write_computed", Checksum::Partial)] {
+            group.bench_function(id(row), |b| {
+                b.iter(|| {
+                    let basis = black_box(&received).basis(black_box(checksum), black_box(front));
+                    let outgoing = Outgoing { basis, ..outgoing };
+                    wire::write(black_box(memory), payload.clone(), black_box(&envelope), &outgoing)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// `forward` on messages of which no byte is in the cache.
 fn cold(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("cold");
@@ -165,5 +220,5 @@ fn config() -> Criterion {
         .measurement_time(Duration::from_millis(1000))
 }
 
-criterion_group! { name = benches; config = config(); targets = stages, memory, cold, growth }
+criterion_group! { name = benches; config = config(); targets = stages, memory, headers, cold, growth }
 criterion_main!(benches);
