@@ -9,6 +9,7 @@
 //! [`sip`] reads the message once into spans. [`proxy`] decides, as a pure function of the message and an immutable snapshot. [`edit`] moves the few
 //! bytes that must change. [`stats`] counts what became of every datagram. Nothing of this allocates, locks, logs, blocks, resolves a name or panics, and no
 //! message leaves a trace that another one could meet: the same request in gives the same bytes out, on every worker and every node that shares the key.
+//! Where the kernel does not, [`wire`] reads and writes the headers around the message.
 //!
 //! A [`worker`] is a pinned thread that breathes batches through it. [`control`] may do all that the data plane may not: it reads the configuration, binds
 //! sockets, publishes snapshots, answers operators.

@@ -56,6 +56,9 @@ use udp::Udp;
 use vlan::{Tag, Tags, Vlan};
 
 /// Most room that [`write`](write()) needs before the payload: Ethernet, two VLAN tags, IPv6, UDP.
+///
+/// Edits grow a payload into all the headroom that its datagram has. So a [`Datagram`](crate::io::Datagram) that is to get headers afterwards is made of the frame without
+/// its first so many bytes.
 pub const HEADERS_BYTES_MAX: usize =
     ethernet::BYTES + vlan::TAGS_MAX * vlan::BYTES + ipv6::BYTES + udp::BYTES;
 
