@@ -5,6 +5,7 @@
 //! layer either transmits the frame or takes it back. So none can be lost or used twice.
 
 pub mod memory;
+pub mod poll;
 pub mod udp;
 
 use crate::wire::Front;

@@ -37,6 +37,7 @@ mod tests;
 
 pub use socket::{BindError, Granted, probe};
 
+use super::poll::Poll;
 use super::{Datagram, HEADROOM, Io, ListenerIndex, Verdict};
 use crate::stats::{Counter, Stats};
 use address::Local;
@@ -47,7 +48,7 @@ use socket::Socket;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use sys::{Batch, PAYLOAD_BYTES_MAX, Poll};
+use sys::{Batch, PAYLOAD_BYTES_MAX};
 
 /// How the sockets are set up.
 #[derive(Clone, PartialEq, Eq, Debug)]

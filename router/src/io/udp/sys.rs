@@ -17,11 +17,8 @@ use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut, Range};
 use core::ptr::{self, NonNull};
 use nix::errno::Errno;
-use nix::libc::{MSG_CTRUNC, MSG_DONTWAIT, MSG_TRUNC, POLLIN, c_int, iovec, mmsghdr, nfds_t, pollfd, ppoll};
-use nix::libc::{recvmmsg, sendmmsg, setsockopt, timespec};
-use nix::sys::time::TimeSpec;
+use nix::libc::{MSG_CTRUNC, MSG_DONTWAIT, MSG_TRUNC, c_int, iovec, mmsghdr, recvmmsg, sendmmsg, setsockopt};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
 
 /// Most bytes of a payload: what UDP's 16-bit length can say, so that nothing real is ever cut.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 65_535;
@@ -162,42 +159,6 @@ impl Batch {
         // `Batch::queue`. All of it is owned by `self`, does not move, and is borrowed by nobody else now.
         let sent = unsafe { sendmmsg(socket.as_raw_fd(), headers, count as u32, MSG_DONTWAIT) };
         Ok((Errno::result(sent)? as usize).min(count))
-    }
-}
-
-/// Which of a worker's sockets have something to receive, asked for when it is wanted to be known.
-///
-/// Not an epoll: as a standing listener on the socket it is woken for every datagram that comes and for every one that has been sent, about a hundred
-/// nanoseconds each (measured, of 3,100 for receive and send together). Asking costs forty for each socket and batch.
-pub(super) struct Poll(Vec<pollfd>);
-
-impl Poll {
-    /// Over `sockets`, by their index.
-    pub(super) fn new<'a>(sockets: impl Iterator<Item = BorrowedFd<'a>>) -> Self {
-        Self(sockets.map(|socket| pollfd { fd: socket.as_raw_fd(), events: POLLIN, revents: 0 }).collect())
-    }
-
-    /// Asks about `other` too, after the sockets.
-    pub(super) fn watch(&mut self, other: BorrowedFd<'_>) {
-        self.0.push(pollfd { fd: other.as_raw_fd(), events: POLLIN, revents: 0 });
-    }
-
-    /// Asks the kernel, and sleeps until one has something, a signal comes, or `timeout` is over.
-    pub(super) fn ask(&mut self, timeout: Duration) {
-        let timeout = TimeSpec::from_duration(timeout);
-        let timeout: *const timespec = timeout.as_ref();
-        // SAFETY: the pointers and the number are those of our own vector and of `timeout`, which outlives the call. A number that is no longer a
-        // socket's is only an event.
-        let ready = unsafe { ppoll(self.0.as_mut_ptr(), self.0.len() as nfds_t, timeout, ptr::null()) };
-        if ready < 0 {
-            // After a signal the events are those of the time before.
-            self.0.iter_mut().for_each(|socket| socket.revents = 0);
-        }
-    }
-
-    /// Whether the socket at `i` had something, or an error to report, when last asked for.
-    pub(super) fn is_ready(&self, i: usize) -> bool {
-        self.0.get(i).is_some_and(|socket| socket.revents != 0)
     }
 }
 
