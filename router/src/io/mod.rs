@@ -4,6 +4,7 @@
 //! The frame belongs to the I/O layer at all times; `forward` borrows it, and by the [`Verdict`] it returns the
 //! layer either transmits the frame or takes it back. So none can be lost or used twice.
 
+pub mod af_xdp;
 pub mod memory;
 pub mod poll;
 pub mod udp;
