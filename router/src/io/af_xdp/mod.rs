@@ -31,4 +31,6 @@
 //! frames that there are, and so has the depot.
 
 mod abi;
+pub mod census;
+pub mod ring;
 pub mod umem;
