@@ -32,5 +32,6 @@
 
 mod abi;
 pub mod census;
+pub mod depot;
 pub mod ring;
 pub mod umem;
