@@ -33,5 +33,8 @@
 mod abi;
 pub mod census;
 pub mod depot;
+#[cfg(test)]
+mod fake;
 pub mod ring;
+pub mod socket;
 pub mod umem;
