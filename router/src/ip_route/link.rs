@@ -1,42 +1,8 @@
 //! Links, and the device and VLAN tags that a link stands for.
 
-use super::{LinkIndex, LinkKind, LinkPlan, Mac, NoWay};
-
-/// Most VLAN tags of a frame: two make QinQ (802.1ad), and the steering program reads no more either.
-pub const TAGS_MAX: usize = 2;
-
-/// A VLAN tag.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tag {
-    /// Its EtherType: 0x8100 or 0x88a8.
-    pub tpid: u16,
-    /// Priority (always 0) and VLAN number.
-    pub tci: u16,
-}
-
-/// Up to [`TAGS_MAX`] VLAN tags, outer first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Tags {
-    tags: [Tag; TAGS_MAX],
-    count: u8,
-}
-
-impl Tags {
-    /// The tags, outer first.
-    #[inline]
-    #[must_use]
-    pub fn list(&self) -> &[Tag] {
-        self.tags.get(..usize::from(self.count)).unwrap_or_default()
-    }
-
-    /// Puts `tag` around those that are there. None if there is no room.
-    fn wrapped_in(self, tag: Tag) -> Option<Self> {
-        let [first, last] = self.tags;
-        let count = self.count + 1;
-        (usize::from(count) <= TAGS_MAX && last == Tag::default())
-            .then_some(Self { tags: [tag, first], count })
-    }
-}
+use super::{LinkIndex, LinkKind, LinkPlan, NoWay};
+use crate::wire::ethernet::Mac;
+use crate::wire::vlan::{TAGS_MAX, Tag, Tags};
 
 /// A link, and what it takes to send by it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,23 +71,31 @@ impl Links {
 
 /// Follows VLANs down to the device. `sorted` is by number.
 fn egress(sorted: &[&LinkPlan], plan: &LinkPlan) -> Result<Egress, NoWay> {
-    let mut tags = Tags::default();
+    let mut inner_first = Vec::with_capacity(TAGS_MAX);
     let mut link = plan;
-    // Every turn but the last adds a tag, so the tags' bound ends it.
-    loop {
+    // A VLAN has a parent that was there before it; the bound is for tables that were read while that changed.
+    while inner_first.len() <= TAGS_MAX {
         if link.kind == LinkKind::Loopback {
             return Err(NoWay::Local);
         }
         if !(link.is_up && link.has_carrier) {
             return Err(NoWay::LinkDown);
         }
-        let LinkKind::Vlan { parent, protocol, id } = link.kind else { break };
-        tags = tags.wrapped_in(Tag { tpid: protocol, tci: id }).ok_or(NoWay::UnsupportedLink)?;
-        let place = sorted.binary_search_by_key(&parent, |plan| plan.index);
-        link = place.map(|place| sorted[place]).map_err(|_| NoWay::UnsupportedLink)?;
+        match link.kind {
+            LinkKind::Vlan { parent, protocol, id, priority } => {
+                inner_first.push(Tag { tpid: protocol, tci: u16::from(priority) << 13 | id });
+                let place = sorted.binary_search_by_key(&parent, |plan| plan.index);
+                link = place.map(|place| sorted[place]).map_err(|_| NoWay::UnsupportedLink)?;
+            }
+            LinkKind::Physical => {
+                let mut tags = Tags::NONE;
+                let pushed = inner_first.iter().rev().try_for_each(|tag| tags.push(*tag));
+                return pushed
+                    .map(|()| Egress { link: link.index, tags })
+                    .map_err(|_| NoWay::UnsupportedLink);
+            }
+            _ => break,
+        }
     }
-    match link.kind {
-        LinkKind::Physical => Ok(Egress { link: link.index, tags }),
-        _ => Err(NoWay::UnsupportedLink),
-    }
+    Err(NoWay::UnsupportedLink)
 }

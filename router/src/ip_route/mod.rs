@@ -19,13 +19,18 @@ mod plan;
 mod policy;
 mod source;
 mod stretch;
+#[cfg(test)]
+mod tests;
 
-pub use link::{Egress, Link, TAGS_MAX, Tag, Tags};
+pub use link::{Egress, Link};
 pub use plan::{
-    AddressPlan, Family, HopPlan, IpPlan, LinkIndex, LinkKind, LinkPlan, Mac, NeighbourPlan, NeighbourState,
+    AddressPlan, Family, HopPlan, IpPlan, LinkIndex, LinkKind, LinkPlan, NeighbourPlan, NeighbourState,
     RouteKind, RoutePlan, RuleAction, RulePlan, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN,
 };
 
+use crate::wire::ethernet::Mac;
+use crate::wire::vlan::Tags;
+use arc_swap::ArcSwap;
 use core::net::IpAddr;
 use neighbour::{Neighbour, Neighbours};
 use policy::Policy;
@@ -38,6 +43,9 @@ pub struct IpRoutes {
     policy: Arc<Policy>,
     neighbours: Neighbours,
 }
+
+/// Where the mirror publishes tables, and every worker looks for them.
+pub type Published = ArcSwap<IpRoutes>;
 
 /// What is needed to send a datagram.
 #[derive(Clone, Copy, Debug)]

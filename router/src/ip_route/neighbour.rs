@@ -1,6 +1,7 @@
 //! Neighbours that datagrams can be sent to.
 
-use super::{LinkIndex, Mac, NeighbourPlan};
+use super::{LinkIndex, NeighbourPlan};
+use crate::wire::ethernet::Mac;
 use core::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

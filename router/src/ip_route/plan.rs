@@ -2,11 +2,9 @@
 //!
 //! The numbers and names are those of rtnetlink(7), `linux/rtnetlink.h`, `linux/fib_rules.h` and `linux/neighbour.h`. Addresses are never IPv4-mapped.
 
+use crate::wire::ethernet::Mac;
 use core::net::IpAddr;
 use ipnet::IpNet;
-
-/// An Ethernet address.
-pub type Mac = [u8; 6];
 
 /// A link, by the kernel's number for it (`ifindex`), which is never 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Default)]
@@ -80,6 +78,8 @@ pub enum LinkKind {
         protocol: u16,
         /// The VLAN's number, 0 to 4095.
         id: u16,
+        /// The priority that its frames carry, 0 to 7 (`egress-qos-map 0:N`).
+        priority: u8,
     },
     /// The loopback.
     Loopback,
