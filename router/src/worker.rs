@@ -111,11 +111,11 @@ fn pin(cpu: usize) -> Result<(), PinError> {
     if is_pinned { Ok(()) } else { Err(PinError(cpu)) }
 }
 
-/// Publishes `next`, and keeps the snapshot that it replaces in `retired` until no worker uses it.
+/// Publishes `next`, a snapshot or other tables, and keeps what it replaces in `retired` until no worker uses it.
 ///
-/// Whoever lets go of a snapshot last frees it, and that must not be a worker. So the publisher holds each old one, and every call drops those that only it
+/// Whoever lets go of it last frees it, and that must not be a worker. So the publisher holds each old one, and every call drops those that only it
 /// still holds.
-pub fn publish(current: &Published, retired: &mut Vec<Arc<Snapshot>>, next: Arc<Snapshot>) {
+pub fn publish<T>(current: &ArcSwap<T>, retired: &mut Vec<Arc<T>>, next: Arc<T>) {
     retired.push(current.swap(next));
     retired.retain(|old| Arc::strong_count(old) > 1);
 }
