@@ -12,6 +12,7 @@ pub mod explain;
 pub mod keys;
 pub mod load;
 pub mod log;
+pub mod netlink;
 pub mod privilege;
 pub mod run;
 pub mod stats;
