@@ -9,6 +9,7 @@ pub mod admin;
 pub mod config;
 pub mod cpus;
 pub mod explain;
+pub mod interface;
 pub mod keys;
 pub mod load;
 pub mod log;

@@ -75,7 +75,7 @@ fn ethernet_kind(attributes: &[LinkAttribute]) -> LinkKind {
 }
 
 /// What a link is, if it is not a device with a driver of its own.
-fn kind(infos: &[LinkInfo]) -> Option<&InfoKind> {
+pub(in crate::control) fn kind(infos: &[LinkInfo]) -> Option<&InfoKind> {
     infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind),
         _ => None,

@@ -14,6 +14,8 @@ mod convert;
 mod dump;
 mod events;
 
+pub(in crate::control) use convert::kind;
+
 use crate::ip_route::{IpPlan, IpRoutes, NeighbourPlan, NeighbourState, Published};
 use crate::worker;
 use anyhow::Context;
@@ -103,7 +105,7 @@ pub fn read_once() -> anyhow::Result<IpRoutes> {
 }
 
 /// A runtime on the calling thread, which takes its namespace.
-fn runtime() -> anyhow::Result<Runtime> {
+pub(in crate::control) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread()
         .enable_io()
         .enable_time()
