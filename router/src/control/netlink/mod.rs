@@ -13,6 +13,8 @@
 mod convert;
 mod dump;
 mod events;
+#[cfg(test)]
+mod tests;
 
 pub(in crate::control) use convert::kind;
 
