@@ -83,7 +83,8 @@ impl Census {
         count
     }
 
-    fn chunks(&mut self, chunks: impl Iterator<Item = Option<u32>>) {
+    /// Counts chunks by index; `None` is an entry that is none.
+    pub(super) fn chunks(&mut self, chunks: impl Iterator<Item = Option<u32>>) {
         for chunk in chunks {
             match chunk.and_then(|index| self.seen.get_mut(index as usize)) {
                 Some(seen) => *seen += 1,
