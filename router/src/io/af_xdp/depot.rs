@@ -8,11 +8,11 @@
 //!
 //! # The model check
 //!
-//! Loom runs the tests below through every order in which the threads' steps may interleave (with at most so many preemptions). It has its own atomics, so the
-//! queue is a stand-in there that works like crossbeam's. This is how it is run, as `scripts/sanitize` does:
+//! Loom runs the tests in `model.rs` through every order in which the workers' operations may interleave. The queue is a stand-in there, on loom's own lock; crossbeam's own is what
+//! the thread sanitizer runs. This is how it is run, as `scripts/sanitize model` does:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 cargo test --release -p sluice --lib io::af_xdp::depot
+//! RUSTFLAGS="--cfg loom" cargo test -p sluice --lib io::af_xdp::depot
 //! ```
 
 #[cfg(all(loom, test))]

@@ -60,7 +60,7 @@ fn more_than_there_are_stay_on_the_stack() {
 fn nothing_is_lost_or_doubled_between_threads() {
     const WORKERS: usize = 4;
     const FRAMES: usize = 8 * BATCH;
-    const ROUNDS: usize = 2_000;
+    const ROUNDS: usize = if cfg!(miri) { 10 } else { 2_000 };
     let depot = Arc::new(Depot::new(FRAMES));
     let start = Arc::new(Barrier::new(WORKERS));
     let worker = |worker: usize| {
