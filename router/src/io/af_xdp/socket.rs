@@ -312,3 +312,6 @@ fn set_busy_poll(socket: &OwnedFd, wanted: BusyPoll) -> Result<(), Errno> {
     set(libc::SO_BUSY_POLL, wanted.us)?;
     set(libc::SO_BUSY_POLL_BUDGET, wanted.packets_max)
 }
+
+#[cfg(test)]
+mod tests;
