@@ -63,7 +63,7 @@ pub struct Options {
 /// Preferred busy polling of a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BusyPoll {
-    /// How long a call polls at most, in microseconds.
+    /// How long a call that waits polls at most, in microseconds; not 0, which is no polling. Calls here never wait, and poll once (`net/core/dev.c`, `napi_busy_loop`).
     pub us: u32,
     /// How many packets a call takes from the device at most.
     pub packets_max: u32,
