@@ -1,6 +1,7 @@
 //! What several tests and the benches share: one node, its key, and the canonical messages.
 
 pub mod oracles;
+pub mod steering;
 
 use sluice::edit::Edits;
 use sluice::forward::Forwarder;
