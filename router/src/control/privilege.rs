@@ -4,11 +4,15 @@
 
 use caps::{CapSet, Capability, CapsHashSet};
 
-/// What AF_XDP needs, and for what (capabilities(7), `net/xdp/xsk.c`, `kernel/bpf/syscall.c`).
-const NEEDED: [(Capability, &str); 3] = [
+/// What AF_XDP needs, and for what (capabilities(7), `net/xdp/xsk.c`, `kernel/bpf/syscall.c`, `kernel/bpf/verifier.c`).
+const NEEDED: [(Capability, &str); 4] = [
     (Capability::CAP_NET_RAW, "to open AF_XDP sockets"),
     (Capability::CAP_NET_ADMIN, "to attach the steering program"),
     (Capability::CAP_BPF, "to load it"),
+    (
+        Capability::CAP_PERFMON,
+        "so that it may subtract packet pointers and runs without speculation barriers",
+    ),
 ];
 
 /// Whether this process may set AF_XDP up.
@@ -25,7 +29,8 @@ fn missing(held: &CapsHashSet) -> Result<(), String> {
     // Before it had capabilities of its own, loading programs was the system administrator's, and still is.
     let has = |capability| {
         held.contains(&capability)
-            || capability == Capability::CAP_BPF && held.contains(&Capability::CAP_SYS_ADMIN)
+            || matches!(capability, Capability::CAP_BPF | Capability::CAP_PERFMON)
+                && held.contains(&Capability::CAP_SYS_ADMIN)
     };
     let missing: Vec<_> = NEEDED.iter().filter(|(capability, _)| !has(*capability)).collect();
     if missing.is_empty() {
@@ -61,14 +66,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN};
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_SYS_ADMIN};
         let check = |held: &[Capability]| missing(&held.iter().copied().collect());
-        assert_eq!(check(&[CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF]), Ok(()));
+        assert_eq!(check(&[CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON]), Ok(()));
         assert_eq!(check(&[CAP_NET_RAW, CAP_NET_ADMIN, CAP_SYS_ADMIN]), Ok(()));
         assert_eq!(
-            check(&[CAP_NET_ADMIN]).unwrap_err(),
+            check(&[CAP_NET_ADMIN, CAP_PERFMON]).unwrap_err(),
             "no privilege: missing CAP_NET_RAW to open AF_XDP sockets, CAP_BPF to load it; \
-             start it as root, or give it `setcap cap_net_raw,cap_net_admin,cap_bpf+ep`"
+             start it as root, or give it `setcap cap_net_raw,cap_net_admin,cap_bpf,cap_perfmon+ep`"
         );
     }
 
