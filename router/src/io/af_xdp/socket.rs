@@ -200,7 +200,27 @@ impl Rx {
     /// # Errors
     /// None that is known of, while the socket is open.
     pub fn statistics(&self) -> Result<Statistics, Errno> {
-        let raw = abi::statistics(self.socket.as_fd())?;
+        self.watch().read()
+    }
+
+    /// Where to read [`Self::statistics`] while another thread works with the socket.
+    #[must_use]
+    pub fn watch(&self) -> SocketStatistics {
+        SocketStatistics(Arc::clone(&self.socket))
+    }
+}
+
+/// What the kernel counts of a socket, for who does not own it. It keeps the socket open.
+#[derive(Clone, Debug)]
+pub struct SocketStatistics(Arc<OwnedFd>);
+
+impl SocketStatistics {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Rx::statistics`].
+    pub fn read(&self) -> Result<Statistics, Errno> {
+        let raw = abi::statistics(self.0.as_fd())?;
         Ok(Statistics {
             rx_dropped: raw.rx_dropped,
             rx_ring_full: raw.rx_ring_full,

@@ -36,6 +36,14 @@ pub enum Step {
     BindZeroCopy,
 }
 
+impl BindError {
+    /// Whether a socket of another process is in the way, or of one that has just ended.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Refused { errno: Errno::EBUSY, .. })
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (interface, queue, step, errno) = match self {
