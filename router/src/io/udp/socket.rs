@@ -153,12 +153,11 @@ fn bind_shared(socket: &UdpSocket, address: SocketAddr) -> Result<(), Failure> {
 /// What every socket must have. All of it before `bind`, so that the first datagram finds it.
 ///
 /// Fragments: a message larger than the path takes has to arrive all the same, and neither waits for an ICMP message that a firewall ate nor
-/// retransmits. So IPv4 leaves without "don't fragment" and is cut wherever it must be. `IP_PMTUDISC_OMIT` is `IP_PMTUDISC_DONT` that does not
-/// heed path MTUs either, which a stranger's ICMP message can set to 552 for all of a neighbour's messages. IPv6 routers do not fragment, so there the
-/// path MTU must be heeded: `IPV6_PMTUDISC_DONT` cuts to it here.
+/// retransmits. So what leaves is cut to the route's MTU here, and IPv4 leaves without "don't fragment", so that it is cut wherever else it must be. A stranger's ICMP
+/// message can lower what the kernel takes for the path's MTU, to 552 at worst: more fragments, and none lost.
 fn set_up(socket: &UdpSocket, address: SocketAddr) -> Result<(), Failure> {
     let (level, name, value) = match address {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT),
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_DONT),
     };
     set_option(socket.as_fd(), level, name, value).map_err(|e| ("allow fragments", e))?;
