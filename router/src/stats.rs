@@ -3,6 +3,7 @@
 //! The balance that tests and operators rely on: `received = forwarded_requests + forwarded_responses +
 //! replied + absorbed + dropped`, where the last three are sums over their reasons.
 
+use crate::wire::Odd;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Defines an enum whose variants each carry a name for people and metrics.
@@ -69,6 +70,18 @@ named! {
         AckOfOwnReply = "ack_of_own_reply",
         /// A response without a Via below ours: it answers a request of our own.
         OwnResponse = "own_response",
+    }
+}
+
+named! {
+    /// Why a frame that the steering program chose for us never got to `forward`, besides [`Odd`] headers.
+    pub enum Refused {
+        /// The kernel's descriptor is no packet in a frame of ours.
+        Descriptor = "descriptor",
+        /// The UDP checksum is wrong.
+        UdpChecksum = "udp_checksum",
+        /// No listener has its destination.
+        NoListener = "no_listener",
     }
 }
 
@@ -241,6 +254,8 @@ reasons! {
 pub struct Stats {
     counters: [AtomicU64; Counter::COUNT],
     absorbed: [AtomicU64; Absorbed::COUNT],
+    odd: [AtomicU64; Odd::COUNT],
+    refused: [AtomicU64; Refused::COUNT],
     handed_over: [AtomicU64; Handover::COUNT],
     replied: [AtomicU64; Reason::COUNT],
     dropped: [AtomicU64; Reason::COUNT],
@@ -265,6 +280,8 @@ impl Stats {
         Self {
             counters: [const { AtomicU64::new(0) }; Counter::COUNT],
             absorbed: [const { AtomicU64::new(0) }; Absorbed::COUNT],
+            odd: [const { AtomicU64::new(0) }; Odd::COUNT],
+            refused: [const { AtomicU64::new(0) }; Refused::COUNT],
             handed_over: [const { AtomicU64::new(0) }; Handover::COUNT],
             replied: [const { AtomicU64::new(0) }; Reason::COUNT],
             dropped: [const { AtomicU64::new(0) }; Reason::COUNT],
@@ -281,6 +298,18 @@ impl Stats {
     #[inline]
     pub fn absorbed(&self, why: Absorbed) {
         add(&self.absorbed[why as usize], 1);
+    }
+
+    /// Counts one frame whose headers are odd.
+    #[inline]
+    pub fn odd(&self, why: Odd) {
+        add(&self.odd[why as usize], 1);
+    }
+
+    /// Counts one frame that never gets to `forward`.
+    #[inline]
+    pub fn refused(&self, why: Refused) {
+        add(&self.refused[why as usize], 1);
     }
 
     /// Counts one datagram that goes to the kernel path.
@@ -315,6 +344,8 @@ impl Stats {
 pub struct Totals {
     counters: [u64; Counter::COUNT],
     absorbed: [u64; Absorbed::COUNT],
+    odd: [u64; Odd::COUNT],
+    refused: [u64; Refused::COUNT],
     handed_over: [u64; Handover::COUNT],
     replied: [u64; Reason::COUNT],
     dropped: [u64; Reason::COUNT],
@@ -325,6 +356,8 @@ impl Default for Totals {
         Self {
             counters: [0; Counter::COUNT],
             absorbed: [0; Absorbed::COUNT],
+            odd: [0; Odd::COUNT],
+            refused: [0; Refused::COUNT],
             handed_over: [0; Handover::COUNT],
             replied: [0; Reason::COUNT],
             dropped: [0; Reason::COUNT],
@@ -338,6 +371,8 @@ impl Totals {
         let pairs = [
             (&mut self.counters[..], &stats.counters[..]),
             (&mut self.absorbed[..], &stats.absorbed[..]),
+            (&mut self.odd[..], &stats.odd[..]),
+            (&mut self.refused[..], &stats.refused[..]),
             (&mut self.handed_over[..], &stats.handed_over[..]),
             (&mut self.replied[..], &stats.replied[..]),
             (&mut self.dropped[..], &stats.dropped[..]),
@@ -359,6 +394,18 @@ impl Totals {
     #[must_use]
     pub fn absorbed(&self, why: Absorbed) -> u64 {
         self.absorbed[why as usize]
+    }
+
+    /// How many frames had headers that are odd in this way.
+    #[must_use]
+    pub fn odd(&self, why: Odd) -> u64 {
+        self.odd[why as usize]
+    }
+
+    /// How many frames were refused for this reason.
+    #[must_use]
+    pub fn refused(&self, why: Refused) -> u64 {
+        self.refused[why as usize]
     }
 
     /// How many went to the kernel path for this reason.
@@ -397,10 +444,12 @@ impl Totals {
     pub fn lines(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         let plain = Counter::ALL.iter().map(|c| (c.name().to_owned(), self.counter(*c)));
         let absorbed = Absorbed::ALL.iter().map(|a| (format!("absorbed{{{}}}", a.name()), self.absorbed(*a)));
+        let odd = Odd::ALL.iter().map(|o| (format!("refused{{{}}}", o.name()), self.odd(*o)));
+        let refused = Refused::ALL.iter().map(|r| (format!("refused{{{}}}", r.name()), self.refused(*r)));
         let handed = |h: &Handover| (format!("handed_over{{{}}}", h.name()), self.handed_over(*h));
         let handed_over = Handover::ALL.iter().map(handed);
         let replied = Reason::ALL.iter().map(|r| (format!("replied{{{}}}", r.name()), self.replied(*r)));
         let dropped = Reason::ALL.iter().map(|r| (format!("dropped{{{}}}", r.name()), self.dropped(*r)));
-        plain.chain(absorbed).chain(handed_over).chain(replied).chain(dropped)
+        plain.chain(odd).chain(refused).chain(absorbed).chain(handed_over).chain(replied).chain(dropped)
     }
 }
