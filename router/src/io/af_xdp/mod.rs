@@ -31,10 +31,16 @@
 //! frames that there are, and so has the depot.
 
 mod abi;
+pub mod bell;
 pub mod census;
 pub mod depot;
 #[cfg(test)]
 mod fake;
+pub mod handover;
+pub mod kernel_path;
+pub mod ledger;
+pub mod listeners;
+pub mod port;
 pub mod ring;
 pub mod socket;
 pub mod umem;

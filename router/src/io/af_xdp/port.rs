@@ -1,0 +1,376 @@
+//! One worker's way to the network: its receive rings, its transmit rings, and the queues that it owns.
+//!
+//! ```text
+//! completion rings -> stack -> fill rings                          the queues that it owns
+//! RX ring -> wire::read -> forward -> wire::write -> TX ring       one frame, in place
+//!     |                       |            `-> kernel path         what it cannot send itself
+//!     `-----------------------`-> stack                            what ends here
+//! ```
+//!
+//! A worker takes from every queue of every interface, since the steering program may choose it on any, and sends on a queue of its own on each interface.
+//! Frames that it received from another's queue come back by its own completion ring, or end with it; what gathers in its stack goes to the depot, where
+//! the owner of the queue finds it.
+
+use super::bell::Bell;
+use super::depot::Stack;
+use super::handover::{Handover, Handovers};
+use super::ledger::{self, Page};
+use super::listeners::Listeners;
+use super::ring::FillLevel;
+use super::socket::{Tx, WorkerSockets};
+use super::umem::{Frame, Umem};
+use crate::io::{Datagram, Flow, Io, ListenerIndex, Verdict};
+use crate::ip_route::{IpRoutes, NoWay};
+use crate::stats::{Counter, Handover as Why, Refused, Stats};
+use crate::wire::{self, Basis, Checksum, Envelope, HEADERS_BYTES_MAX, Outgoing};
+use arc_swap::{ArcSwap, Cache};
+use core::net::{IpAddr, SocketAddr};
+use core::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// What all workers share.
+pub struct Shared {
+    /// The frames.
+    pub umem: Arc<Umem>,
+    /// The way to the kernel path.
+    pub handovers: Arc<Handovers>,
+    /// The IP layer's tables, as the netlink mirror publishes them.
+    pub routes: Arc<ArcSwap<IpRoutes>>,
+    /// One for each worker: rung by a worker that sees the fill ring of a queue run low whose owner sleeps.
+    pub bells: Vec<Bell>,
+    /// Who listens where.
+    pub listeners: Listeners,
+    /// The index of each interface in the kernel, in the order of the sockets' interfaces.
+    pub if_indexes: Vec<u32>,
+    /// Most frames that are taken from a ring at once.
+    pub batch_frames_max: u32,
+}
+
+/// One worker's AF_XDP sockets.
+pub struct Port {
+    shared: Arc<Shared>,
+    sockets: WorkerSockets,
+    /// For each receive ring the owner of its queue, and how full that keeps it; none where that is this worker.
+    suppliers: Vec<Option<Supplier>>,
+    sender: Sender,
+}
+
+/// Another worker, who owns a queue that this one receives from.
+#[derive(Clone)]
+pub struct Supplier {
+    /// Which worker, from 0.
+    pub worker: usize,
+    /// How full the queue's fill ring is.
+    pub level: FillLevel,
+}
+
+/// What a datagram passes after `forward`; apart from the receive rings, which are borrowed meanwhile.
+struct Sender {
+    shared: Arc<Shared>,
+    routes: Cache<Arc<ArcSwap<IpRoutes>>, Arc<IpRoutes>>,
+    tx: Vec<Tx>,
+    stack: Stack,
+    /// Of the next IPv4 header.
+    identification: u16,
+    stats: Arc<Stats>,
+    page: Arc<Page>,
+}
+
+/// The path MTU that every IPv6 link has to have (RFC 8200 5).
+const IPV6_MTU_MIN: usize = 1_280;
+
+/// How often a transmit ring that does not get empty is brought to the kernel's attention again, for a whole batch.
+///
+/// In copy mode the kernel sends 32 frames a call (`TX_BATCH_SIZE` in `net/xdp/xsk.c`), so a ring of 2,048 takes 64. A device that is still full then is not
+/// going to keep up; the rest is tried with the next batch.
+const WAKES_MAX: usize = 64;
+
+/// Longest sleep while frames wait in a transmit ring, which no receive ring tells of.
+const PENDING_SLEEP_US: u64 = 1_000;
+
+impl Port {
+    /// A worker's port. `stack` holds the frames that it begins with, and `suppliers` says for each receive ring who fills it.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        mut sockets: WorkerSockets,
+        suppliers: Vec<Option<Supplier>>,
+        stack: Stack,
+        stats: Arc<Stats>,
+        page: Arc<Page>,
+    ) -> Self {
+        let tx = core::mem::take(&mut sockets.tx);
+        if let Some(bell) = shared.bells.get(sockets.worker) {
+            sockets.poll.watch(bell.as_fd());
+        }
+        let routes = Cache::new(Arc::clone(&shared.routes));
+        let sender =
+            Sender { shared: Arc::clone(&shared), routes, tx, stack, identification: 0, stats, page };
+        sender.note_held();
+        Self { shared, sockets, suppliers, sender }
+    }
+
+    /// What the kernel has transmitted goes to the stack, and from there to where the kernel receives.
+    #[inline]
+    fn recycle(&mut self) {
+        let Sender { stack, page, .. } = &mut self.sender;
+        for queue in &mut self.sockets.owned {
+            let mut completed = 0;
+            while let Some(frame) = queue.completion.pop() {
+                stack.put(frame);
+                completed += 1;
+            }
+            if completed > 0 {
+                ledger::add(&page.completed, completed);
+            }
+            let mut filled = 0;
+            for _ in 0..queue.fill.free() {
+                let Some(frame) = stack.take() else { break };
+                if let Err(frame) = queue.fill.push(frame) {
+                    stack.put(frame);
+                    break;
+                }
+                filled += 1;
+            }
+            if filled > 0 {
+                queue.fill.submit();
+                ledger::add(&page.filled, filled);
+            }
+            // Errors are those of an interface that is down or gone: then nothing comes.
+            if queue.is_busy_polling || queue.fill.needs_wakeup() {
+                let _ = queue.wake();
+            }
+        }
+    }
+
+    /// One batch of one ring: receive, forward, put into transmit rings.
+    #[inline]
+    fn breathe_ring(&mut self, ring: usize, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
+        let Some(rx) = self.sockets.rx.get_mut(ring) else { return 0 };
+        let mut count = 0;
+        while count < self.shared.batch_frames_max as usize {
+            let Some((frame, packet)) = rx.ring.pop() else { break };
+            self.sender.forward_one(frame, packet, forward);
+            count += 1;
+        }
+        if count == 0 {
+            return 0;
+        }
+        rx.ring.release();
+        ledger::add(&self.sender.page.received, count as u64);
+        // Who owns the queue may have nothing to do, and sleep.
+        if let Some(Some(Supplier { worker, level })) = self.suppliers.get(ring)
+            && 2 * level.frames() < level.capacity()
+            && let Some(bell) = self.shared.bells.get(*worker)
+        {
+            bell.ring();
+        }
+        count
+    }
+}
+
+impl Sender {
+    /// Takes one frame to where it ends: into a transmit ring, over to the kernel path, or back onto the stack.
+    #[inline]
+    fn forward_one(
+        &mut self,
+        mut frame: Frame,
+        packet: Range<usize>,
+        forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict,
+    ) {
+        if let Some(departure) = self.decide(&mut frame, packet, forward) {
+            self.send(frame, &departure);
+        } else {
+            self.stack.put(frame);
+        }
+    }
+
+    /// Reads the headers and has the datagram forwarded; says what is to leave.
+    #[inline]
+    fn decide(
+        &mut self,
+        frame: &mut Frame,
+        packet: Range<usize>,
+        forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict,
+    ) -> Option<Departure> {
+        let bytes = self.shared.umem.bytes(frame);
+        let packet_bytes = bytes.get(packet.clone()).filter(|bytes| !bytes.is_empty());
+        let Some(packet_bytes) = packet_bytes else { return self.refuse(Refused::Descriptor) };
+        let received = match wire::read(packet_bytes) {
+            Ok(received) => received,
+            Err(odd) => {
+                self.stats.odd(odd);
+                return None;
+            }
+        };
+        let Some(listener) = self.shared.listeners.of(received.destination) else {
+            return self.refuse(Refused::NoListener);
+        };
+        let checksum = received.check(packet_bytes);
+        if checksum == Checksum::Wrong {
+            return self.refuse(Refused::UdpChecksum);
+        }
+        let flow = Flow { source: received.source, destination: received.destination, listener };
+        // The headers' room is kept out of the edits' reach.
+        let Some(room) = bytes.get_mut(HEADERS_BYTES_MAX..) else { return self.refuse(Refused::Descriptor) };
+        let in_room = |place: usize| (packet.start + place).saturating_sub(HEADERS_BYTES_MAX);
+        let (start, end) = (in_room(received.payload.start), in_room(received.payload.end));
+        let mut datagram = Datagram::new(room, start, end, flow).noting_front();
+        let Verdict::Transmit { egress, to } = forward(&mut datagram) else { return None };
+        let Range { start, end } = datagram.range();
+        let payload = start + HEADERS_BYTES_MAX..end + HEADERS_BYTES_MAX;
+        let (source, port) = self.shared.listeners.source(egress, flow.listener, flow.destination)?;
+        let basis = received.basis(checksum, datagram.front());
+        Some(Departure { payload, egress, to, source, port, basis })
+    }
+
+    #[cold]
+    fn refuse(&self, why: Refused) -> Option<Departure> {
+        self.stats.refused(why);
+        None
+    }
+
+    /// Sends a frame by the ring of the interface that the route names, or has the kernel path send it.
+    #[inline]
+    fn send(&mut self, mut frame: Frame, departure: &Departure) {
+        let Departure { payload, to, .. } = departure;
+        match self.address(&mut frame, departure) {
+            Ok((interface, packet)) => {
+                let Some(tx) = self.tx.get_mut(interface) else { return self.stack.put(frame) };
+                match tx.ring.push(frame, packet) {
+                    Ok(()) => {
+                        ledger::add(&self.page.transmitted, 1);
+                        self.stats.add(Counter::Sent, 1);
+                        self.stats.add(Counter::SentBytes, payload.len() as u64);
+                    }
+                    Err(frame) => {
+                        self.stats.add(Counter::TransmitFull, 1);
+                        self.stack.put(frame);
+                    }
+                }
+            }
+            Err(why) => {
+                let Departure { egress, source, .. } = *departure;
+                let handover = Handover { frame, payload: payload.clone(), egress, to: *to, source };
+                self.hand_over(handover, why);
+            }
+        }
+    }
+
+    /// Writes the headers; says by which interface's ring, and what of the frame, is to leave, or why the kernel has to send it.
+    #[inline]
+    fn address(&mut self, frame: &mut Frame, departure: &Departure) -> Result<(usize, Range<usize>), Why> {
+        let Departure { payload, to, source, port, basis, .. } = departure;
+        let way = self.routes.load().look_up(*source, to.ip()).map_err(why)?;
+        let if_indexes = &self.shared.if_indexes;
+        let interface =
+            if_indexes.iter().position(|index| *index == way.link.0).ok_or(Why::OtherInterface)?;
+        let headers = if to.is_ipv6() { wire::ipv6::BYTES } else { wire::ipv4::BYTES } + wire::udp::BYTES;
+        let mtu = if to.is_ipv6() { IPV6_MTU_MIN.min(way.mtu as usize) } else { way.mtu as usize };
+        if headers + payload.len() > mtu {
+            return Err(Why::TooLarge);
+        }
+        if way.wants_kernel() {
+            return Err(Why::StaleNeighbour);
+        }
+        let envelope =
+            Envelope { source_mac: way.source_mac, destination_mac: way.destination_mac, vlans: way.tags };
+        let outgoing = Outgoing {
+            source: SocketAddr::new(way.source, *port),
+            destination: SocketAddr::new(to.ip().to_canonical(), to.port()),
+            identification: self.identification,
+            basis: *basis,
+        };
+        self.identification = self.identification.wrapping_add(1);
+        let bytes = self.shared.umem.bytes(frame);
+        // What cannot be written here (families that differ, say) is the kernel's to refuse.
+        let packet = wire::write(bytes, payload.clone(), &envelope, &outgoing).map_err(|_| Why::NoRoute)?;
+        Ok((interface, packet))
+    }
+
+    #[cold]
+    fn hand_over(&mut self, handover: Handover, why: Why) {
+        self.stats.handed_over(why);
+        if let Err(handover) = self.shared.handovers.give(handover) {
+            self.stats.add(Counter::HandoverFull, 1);
+            self.stack.put(handover.frame);
+        }
+    }
+
+    /// Brings what was put into the transmit rings to the kernel's attention.
+    #[inline]
+    fn flush(&mut self) {
+        for tx in &mut self.tx {
+            tx.ring.submit();
+            let mut wakes = 0;
+            while tx.ring.pending() > 0 && tx.ring.needs_wakeup() && wakes < WAKES_MAX {
+                // What went wrong shows in what is left in the ring.
+                let _ = tx.wake();
+                wakes += 1;
+            }
+        }
+    }
+
+    /// Enters what the stack holds.
+    #[inline]
+    fn note_held(&self) {
+        self.page.held.store(self.stack.len() as u64, Relaxed);
+    }
+
+    /// Whether frames wait in a transmit ring.
+    fn has_pending(&self) -> bool {
+        self.tx.iter().any(|tx| tx.ring.pending() > 0)
+    }
+}
+
+/// A datagram that is to leave, in its frame.
+struct Departure {
+    /// Where the payload stands in the frame.
+    payload: Range<usize>,
+    egress: ListenerIndex,
+    to: SocketAddr,
+    /// Where it leaves from, if that is known.
+    source: Option<IpAddr>,
+    port: u16,
+    basis: Basis,
+}
+
+/// Why the kernel has to send what the tables tell no way for.
+fn why(no_way: NoWay) -> Why {
+    match no_way {
+        NoWay::Unresolved => Why::NoNeighbour,
+        NoWay::LinkDown => Why::LinkDown,
+        NoWay::Local | NoWay::UnsupportedLink => Why::OtherInterface,
+        NoWay::NoRoute | NoWay::Discarded | NoWay::NotUnicast | NoWay::Unsupported | NoWay::NoSource => {
+            Why::NoRoute
+        }
+    }
+}
+
+impl Io for Port {
+    fn breathe(&mut self, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
+        self.recycle();
+        let mut count = 0;
+        for ring in 0..self.sockets.rx.len() {
+            count += self.breathe_ring(ring, forward);
+        }
+        self.sender.flush();
+        self.sender.note_held();
+        count
+    }
+
+    fn wait(&mut self, idle_us_max: u64) {
+        let Self { shared, sockets, sender, .. } = self;
+        let Some(bell) = shared.bells.get(sockets.worker) else { return };
+        let idle_us_max = if sender.has_pending() { idle_us_max.min(PENDING_SLEEP_US) } else { idle_us_max };
+        if idle_us_max > 0 {
+            bell.sleep(|| false, || sockets.poll.ask(Duration::from_micros(idle_us_max)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
