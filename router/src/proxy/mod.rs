@@ -7,6 +7,7 @@
 
 pub mod branch;
 pub mod decision;
+pub mod egress;
 pub mod identity;
 pub mod interval;
 pub mod loop_mark;

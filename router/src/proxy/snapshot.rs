@@ -1,14 +1,17 @@
 //! The immutable tables that a decision reads. The control plane builds one from a [`Plan`] and publishes it; workers only read.
 
+use super::egress::Egress;
 use super::identity::{Authority, AuthorityHost, Identity, Owner};
 use super::prefix::Prefixes;
 use super::rules::{Action, Rule, Rules};
 use super::seal::Keys;
 use super::target_set::{MEMBERS_MAX, TargetSet};
 use crate::io::ListenerIndex;
+use crate::ip_route::{IpRoutes, LinkIndex};
 use core::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use rapidhash::v3::rapidhash_v3;
+use std::sync::Arc;
 
 /// A listener as planned.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -151,18 +154,17 @@ impl Listener {
     }
 }
 
-/// The tables.
+/// The tables. Those that can be large are shared between a snapshot and the next one that only other IP routes make.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The listeners, by index.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<[Listener]>,
     /// By id, ascending.
-    listener_ids: Vec<(u16, ListenerIndex)>,
-    /// For each family and for loopback or not, the first listener that reaches it: `[v4, v4 loopback, v6, v6 loopback]`.
-    by_reach: [Option<ListenerIndex>; 4],
+    listener_ids: Arc<[(u16, ListenerIndex)]>,
+    egress: Egress,
     /// Who we are.
-    pub identity: Identity,
-    trusted_sources: Prefixes,
+    pub identity: Arc<Identity>,
+    trusted_sources: Arc<Prefixes>,
     /// Whether dialogs are record-routed.
     pub record_route: bool,
     /// Whether Record-Routes are sealed.
@@ -170,9 +172,9 @@ pub struct Snapshot {
     /// Whether Vias are sealed.
     pub seal_responses: bool,
     /// The target sets.
-    pub target_sets: Vec<TargetSet>,
+    pub target_sets: Arc<[TargetSet]>,
     /// The rules.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// The limit for replies to strangers.
     pub reply_rate: ReplyRate,
     /// The live keys.
@@ -189,28 +191,20 @@ impl Snapshot {
         let mut listener_ids: Vec<_> =
             listeners.iter().enumerate().map(|(i, l)| (l.id, ListenerIndex(i as u16))).collect();
         listener_ids.sort_unstable();
-        let samples: [IpAddr; 4] = [
-            [192, 0, 2, 1].into(),
-            [127, 0, 0, 1].into(),
-            [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(),
-            [0, 0, 0, 0, 0, 0, 0, 1].into(),
-        ];
-        let first_reaching =
-            |a: IpAddr| listeners.iter().position(|l| l.reaches(a)).map(|i| ListenerIndex(i as u16));
         let trusted: Vec<_> = plan.trusted_sources.iter().map(|net| (*net, 0)).collect();
         let snapshot = Self {
-            by_reach: samples.map(first_reaching),
-            listener_ids,
-            identity: build_identity(&plan)?,
-            trusted_sources: Prefixes::new(&trusted, &[], 1),
+            egress: Egress::new(&listeners),
+            listener_ids: listener_ids.into(),
+            identity: build_identity(&plan)?.into(),
+            trusted_sources: Prefixes::new(&trusted, &[], 1).into(),
             record_route: plan.record_route,
             seal_routes: plan.seal_routes,
             seal_responses: plan.seal_responses,
-            target_sets: plan.target_sets,
-            rules: Rules::new(plan.rules, listeners.len()),
+            target_sets: plan.target_sets.into(),
+            rules: Rules::new(plan.rules, listeners.len()).into(),
             reply_rate: plan.reply_rate,
             keys: plan.keys,
-            listeners,
+            listeners: listeners.into(),
         };
         snapshot.check_targets()?;
         Ok(snapshot)
@@ -238,14 +232,17 @@ impl Snapshot {
         listener.trusted || self.trusted_sources.contains(source)
     }
 
+    /// The same tables over other IP routes. `links` says for each listener which link it is on; none is any.
+    #[must_use]
+    pub fn routed(&self, routes: Arc<IpRoutes>, links: &[Option<LinkIndex>]) -> Self {
+        Self { egress: self.egress.routed(&self.listeners, routes, links), ..self.clone() }
+    }
+
     /// The listener to leave by towards `address`: `preferred` if it can, else the first that can.
     #[inline]
     #[must_use]
     pub fn egress(&self, preferred: ListenerIndex, address: IpAddr) -> Option<ListenerIndex> {
-        if self.listener(preferred).is_some_and(|l| l.reaches(address)) {
-            return Some(preferred);
-        }
-        self.by_reach[usize::from(address.is_ipv6()) * 2 + usize::from(address.is_loopback())]
+        self.egress.choose(&self.listeners, preferred, address)
     }
 
     /// Targets must be addresses that a packet can be sent to, others than our own, and that their egress listener reaches.
@@ -260,7 +257,7 @@ impl Snapshot {
             };
             if reached { Ok(()) } else { Err(PlanError::UnreachableTarget(address)) }
         };
-        for set in &self.target_sets {
+        for set in self.target_sets.iter() {
             if set.members.len() > MEMBERS_MAX {
                 return Err(PlanError::TooManyMembers(set.name.to_string()));
             }
