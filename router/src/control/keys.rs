@@ -102,6 +102,14 @@ pub fn generate(id: u8) -> io::Result<String> {
     Ok(format!("{id} {:032x}", u128::from_be_bytes(random()?)))
 }
 
+/// A random number for the life of a process.
+///
+/// # Errors
+/// The operating system gives no random numbers.
+pub fn seed() -> io::Result<u64> {
+    Ok(u128::from_ne_bytes(random()?) as u64)
+}
+
 fn random() -> io::Result<[u8; SECRET_BYTES]> {
     let mut secret = [0; SECRET_BYTES];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut secret));

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod af_xdp;
 pub mod config;
 pub mod cpus;
 pub mod explain;
@@ -14,6 +15,8 @@ pub mod keys;
 pub mod load;
 pub mod log;
 pub mod netlink;
+pub mod plane;
 pub mod privilege;
 pub mod run;
 pub mod stats;
+pub mod xdp;

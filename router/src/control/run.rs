@@ -1,22 +1,26 @@
 //! `sluice run`: the order of the start, what a running node listens to, and the stop.
 //!
 //! ```text
-//! files -> snapshot -> probe, bind all sockets -> signals, admin socket -> workers -> ready
+//! files -> snapshot -> IP routes -> sockets bound, programs attached -> capabilities dropped -> signals, admin socket -> workers -> ready
 //! SIGHUP: new snapshot    SIGUSR1: counters to the log    SIGTERM, SIGINT: stop, counters to standard output
 //! ```
 
-use super::admin::{Server, Subject, WorkerSubject, path};
+use super::admin::{Server, Subject, path};
+use super::af_xdp::{self, Watch};
 use super::config::error::reason;
 use super::config::{NodePlan, Overrides};
 use super::cpus::CpuList;
 use super::keys;
 use super::load::{self, Loaded, Origin};
 use super::log::{self, LogArgs};
+use super::netlink::Mirror;
+use super::plane::{Plane, Settings, Threads};
+use super::privilege;
 use super::stats::format;
-use crate::io::udp::{self, BindError, Udp};
+use crate::io::udp::Granted;
+use crate::ip_route::IpRoutes;
 use crate::proxy::snapshot::Snapshot;
-use crate::stats::Stats;
-use crate::worker::{self, Worker};
+use crate::worker;
 use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 use clap::Args;
@@ -25,9 +29,8 @@ use signal_hook::iterator::Signals;
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
@@ -57,27 +60,59 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let overrides = Overrides { workers: args.workers, cpus: args.cpus.clone() };
     let origin = Origin { path: args.config.clone(), overrides, own_keys: keys::own()? };
     let loaded = load::load(&origin)?;
-    let stats: Vec<_> = loaded.node.workers.iter().map(|_| Arc::new(Stats::new())).collect();
-    let sockets = bind(&loaded.node, &stats)?;
-    report_start(&loaded, &sockets);
-    let signals = signals()?;
+    report_start(&loaded);
+    let (sender, events) = mpsc::channel();
+    let routed = sender.clone();
+    // A node that has ended hears of no more changes.
+    let mirror = mirror(move |routes| drop(routed.send(Event::Routes(Arc::clone(routes)))))?;
+    let plane = Plane::set_up(&loaded.node, mirror.published())?;
+    report_listeners(&loaded, &plane.granted);
+    // All that takes privilege is done, and no other thread has been started but the mirror's, which has none.
+    if let Err(error) = privilege::drop_all() {
+        warn!("capabilities are kept: {error}");
+    }
+    signals(sender)?;
     let subject = Arc::new(Subject {
         node: loaded.node.name.clone(),
-        workers: subjects(&loaded.node, stats),
-        interfaces: Box::new(Vec::new),
+        workers: plane.workers.clone(),
+        interfaces: interface_counters(plane.watch.as_ref()),
         start: Instant::now(),
     });
     let admin = admin(&loaded.node, &subject)?;
-    let mut node = Node::start(origin, loaded, sockets, subject)?;
+    let mut node = Node::start(origin, loaded, plane, mirror.published().load_full(), subject)?;
     if args.config.is_none() {
         welcome();
     }
     info!("ready");
-    let ended = node.serve(&signals);
+    let ended = node.serve(&events);
     drop(admin);
     let stopped = node.stop();
+    drop(mirror);
     print_counters(&node.subject);
     ended.and(stopped)
+}
+
+/// The mirror of the IP layer. It begins before there is an interface to set up, but none of the privilege that this takes is its own.
+fn mirror(on_change: impl FnMut(&Arc<IpRoutes>) + Send + 'static) -> anyhow::Result<Mirror> {
+    let start = || {
+        // A thread has its capabilities from the one that starts it. Where they cannot be dropped, the node says so a moment later.
+        let _ = privilege::drop_all();
+        Mirror::start(on_change)
+    };
+    let started = thread::scope(|scope| scope.spawn(start).join());
+    started.unwrap_or_else(|_| bail!("the netlink mirror panicked"))
+}
+
+/// Reads what is counted beside the workers.
+fn interface_counters(watch: Option<&Arc<Watch>>) -> Box<dyn Fn() -> Vec<(String, u64)> + Send + Sync> {
+    let watch = watch.map(Arc::clone);
+    Box::new(move || watch.as_ref().map(|watch| watch.counters()).unwrap_or_default())
+}
+
+/// What a running node follows.
+enum Event {
+    Signal(i32),
+    Routes(Arc<IpRoutes>),
 }
 
 /// A node whose workers run.
@@ -88,8 +123,10 @@ struct Node {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// Snapshots that a worker may still hold.
     retired: Vec<Arc<Snapshot>>,
-    stop: Arc<AtomicBool>,
-    workers: Vec<JoinHandle<Udp>>,
+    /// The newest that there are.
+    routes: Arc<IpRoutes>,
+    watch: Option<Arc<Watch>>,
+    threads: Threads,
 }
 
 /// How often the node looks whether all workers are alive, and frees old snapshots.
@@ -99,64 +136,38 @@ impl Node {
     fn start(
         origin: Origin,
         loaded: Loaded,
-        sockets: Vec<Udp>,
+        plane: Plane,
+        routes: Arc<IpRoutes>,
         subject: Arc<Subject>,
     ) -> anyhow::Result<Self> {
-        let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
-        let mut node = Self {
-            origin,
-            plan: loaded.node,
-            subject,
-            snapshot,
-            retired: Vec::new(),
-            stop: Arc::new(AtomicBool::new(false)),
-            workers: Vec::new(),
-        };
-        for (i, io) in sockets.into_iter().enumerate() {
-            if let Err(error) = node.start_worker(i, io) {
-                let _ = node.stop();
-                return Err(error);
-            }
-        }
-        Ok(node)
+        let snapshot = routed(&loaded.snapshot, &loaded.node, &routes);
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        let idle_us_max = u64::from(loaded.node.io.idle_us_max.0);
+        let watch = plane.watch.clone();
+        let threads = plane.start(&Settings { snapshot: Arc::clone(&snapshot), idle_us_max })?;
+        let (plan, retired) = (loaded.node, Vec::new());
+        Ok(Self { origin, plan, subject, snapshot, retired, routes, watch, threads })
     }
 
-    fn start_worker(&mut self, index: usize, io: Udp) -> anyhow::Result<()> {
-        let WorkerSubject { cpu, stats, .. } = &self.subject.workers[index];
-        let worker = Worker {
-            io,
-            snapshot: Arc::clone(&self.snapshot),
-            stats: Arc::clone(stats),
-            stop: Arc::clone(&self.stop),
-            idle_us_max: u64::from(self.plan.io.idle_us_max.0),
-        };
-        let running = worker::spawn(worker, index, *cpu)
-            .map_err(|error| anyhow!("cannot start worker {index}: {}", reason(&error)))?;
-        match (cpu, running.pinned) {
-            (None, _) => info!("worker {index}: not pinned to a CPU"),
-            (Some(cpu), Ok(())) => info!("worker {index}: on CPU {cpu}"),
-            (Some(_), Err(error)) => warn!("worker {index}: {error}; it runs unpinned"),
-        }
-        self.workers.push(running.thread);
-        Ok(())
-    }
-
-    /// Follows signals until one says stop, or a worker ends.
-    fn serve(&mut self, signals: &Receiver<i32>) -> anyhow::Result<()> {
+    /// Follows signals and routes until a signal says stop, or a worker ends.
+    fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
-            match signals.recv_timeout(TICK) {
-                Ok(SIGHUP) if self.origin.path.is_some() => self.reload(),
-                Ok(SIGUSR1) => counter_lines(&self.subject).iter().for_each(|line| info!("{line}")),
+            match events.recv_timeout(TICK) {
+                Ok(Event::Routes(routes)) => self.follow(routes),
+                Ok(Event::Signal(SIGHUP)) if self.origin.path.is_some() => self.reload(),
+                Ok(Event::Signal(SIGUSR1)) => {
+                    counter_lines(&self.subject).iter().for_each(|line| info!("{line}"))
+                }
                 // Without a file there is nothing to reload, and the terminal that it was started from is gone.
-                Ok(signal) => {
+                Ok(Event::Signal(signal)) => {
                     info!("stopping: {}", signal_hook::low_level::signal_name(signal).unwrap_or("signal"));
                     return Ok(());
                 }
                 Err(_) => {}
             }
             self.retired.retain(|old| Arc::strong_count(old) > 1);
-            if let Some(index) = self.workers.iter().position(JoinHandle::is_finished) {
-                bail!("worker {index} ended; stopping");
+            if let Some(index) = self.threads.ended() {
+                bail!("{} ended; stopping", self.name(index));
             }
         }
     }
@@ -165,71 +176,55 @@ impl Node {
         match load::reload(&self.origin, &self.plan) {
             Ok(loaded) => {
                 report_warnings(&loaded);
-                let summary = loaded.summary();
-                worker::publish(&self.snapshot, &mut self.retired, Arc::new(loaded.snapshot));
-                info!("reloaded {}: {summary}", loaded.config.name());
+                self.publish(&loaded.snapshot);
+                info!("reloaded {}: {}", loaded.config.name(), loaded.summary());
             }
             Err(error) => error!("not reloaded, all stays as it was: {error}"),
         }
     }
 
-    /// Ends the workers. Their sockets close when all have ended, so that none gets another's datagrams meanwhile.
+    /// Follows the IP layer: listeners on all addresses have others, and other links lead elsewhere.
+    fn follow(&mut self, routes: Arc<IpRoutes>) {
+        self.routes = routes;
+        if let Some(Err(error)) = self.watch.as_ref().map(|watch| watch.follow(&self.routes)) {
+            warn!("the steering program does not follow the addresses of this machine: {error:#}");
+        }
+        let current = self.snapshot.load_full();
+        self.publish(&current);
+    }
+
+    fn publish(&mut self, snapshot: &Snapshot) {
+        let next = routed(snapshot, &self.plan, &self.routes);
+        worker::publish(&self.snapshot, &mut self.retired, Arc::new(next));
+    }
+
     fn stop(&mut self) -> anyhow::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
-        let ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
-        let panicked = ended.iter().position(Result::is_err);
-        panicked.map_or(Ok(()), |index| bail!("worker {index} panicked"))
+        self.threads.stop().map_err(|index| anyhow!("{} panicked", self.name(index)))
+    }
+
+    fn name(&self, index: usize) -> &str {
+        self.subject.workers.get(index).map_or("a worker", |worker| &worker.name)
     }
 }
 
-/// The workers, as they are reported on.
-fn subjects(node: &NodePlan, stats: Vec<Arc<Stats>>) -> Vec<WorkerSubject> {
-    let subject = |(i, (cpu, stats)): (usize, (&Option<usize>, _))| WorkerSubject {
-        name: format!("worker {i}"),
-        cpu: *cpu,
-        stats,
-    };
-    node.workers.iter().zip(stats).enumerate().map(subject).collect()
-}
-
-/// All sockets of all workers. None of them is used before all are bound: the kernel spreads datagrams over those that are there.
-fn bind(node: &NodePlan, stats: &[Arc<Stats>]) -> anyhow::Result<Vec<Udp>> {
-    let addresses: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
-    let explain = |error: BindError| anyhow!(bind_failure(node, &error));
-    // SO_REUSEPORT would let a second instance join the first one's groups and take half of its datagrams.
-    addresses.iter().try_for_each(|address| udp::probe(*address)).map_err(explain)?;
-    let options = node.io.sockets();
-    let bind = |stats: &Arc<Stats>| Udp::bind(&addresses, &options, Arc::clone(stats)).map_err(explain);
-    stats.iter().map(bind).collect()
-}
-
-/// Why a listener has no socket, in one line that says what to do.
-fn bind_failure(node: &NodePlan, error: &BindError) -> String {
-    let listener = node.listeners.iter().find(|listener| listener.address == error.address);
-    let name = listener.map_or("", |listener| &listener.name);
-    let why = match error.error.kind() {
-        ErrorKind::AddrInUse => "address already in use: is another sluice or SIP server running?".to_owned(),
-        ErrorKind::AddrNotAvailable => "no interface of this machine has this address".to_owned(),
-        ErrorKind::PermissionDenied if error.address.port() < 1024 => {
-            "no privilege for ports below 1024: start it as root or with CAP_NET_BIND_SERVICE".to_owned()
-        }
-        _ => format!("cannot {}: {}", error.task, reason(&error.error)),
-    };
-    format!("cannot listen on {} (listener \"{name}\"): {why}", error.address)
+/// The snapshot over these routes.
+fn routed(snapshot: &Snapshot, node: &NodePlan, routes: &Arc<IpRoutes>) -> Snapshot {
+    let links: Vec<_> =
+        node.listeners.iter().map(|listener| af_xdp::sending_link(listener, routes)).collect();
+    snapshot.routed(Arc::clone(routes), &links)
 }
 
 /// Signals, as they come, from a thread of their own.
-fn signals() -> anyhow::Result<Receiver<i32>> {
+fn signals(sender: Sender<Event>) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).context("cannot listen to signals")?;
-    let (sender, receiver) = mpsc::channel();
     thread::Builder::new().name("sluice-signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if sender.send(signal).is_err() {
+            if sender.send(Event::Signal(signal)).is_err() {
                 return;
             }
         }
     })?;
-    Ok(receiver)
+    Ok(())
 }
 
 /// The admin socket. Where the configuration names one it must be there; else the node works without it.
@@ -264,7 +259,7 @@ fn admin_failure(path: impl std::fmt::Display, error: &std::io::Error) -> String
     format!("cannot open the admin socket at {path}: {why}")
 }
 
-fn report_start(loaded: &Loaded, sockets: &[Udp]) {
+fn report_start(loaded: &Loaded) {
     let (node, config) = (&loaded.node.name, loaded.config.path.as_deref());
     let config = config.map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
     info!("sluice {}, node {node}, configured by {config}: {}", env!("CARGO_PKG_VERSION"), loaded.summary());
@@ -274,19 +269,16 @@ fn report_start(loaded: &Loaded, sockets: &[Udp]) {
             "no node.key_file: using a key of this node's own, so it works alone, and calls do not outlive it"
         );
     }
-    if let Some(first) = sockets.first() {
-        report_listeners(loaded, first);
-    }
 }
 
 fn report_warnings(loaded: &Loaded) {
     loaded.warnings.iter().for_each(|warning| warn!("{warning}"));
 }
 
-fn report_listeners(loaded: &Loaded, sockets: &Udp) {
+fn report_listeners(loaded: &Loaded, granted: &[Granted]) {
     let asked = loaded.node.io.sockets();
     let listeners = loaded.snapshot.listeners.iter().zip(&loaded.config.file.listen);
-    for ((listener, listen), granted) in listeners.zip(sockets.granted()) {
+    for ((listener, listen), granted) in listeners.zip(granted) {
         let advertised = listen.advertise.as_ref().map(|name| format!(", advertised as {}", name.0.0.text()));
         let trusted = if listener.trusted { ", trusted" } else { "" };
         let (name, address, bytes) = (&listener.name, listener.address, granted.receive_buffer_bytes);
@@ -336,6 +328,7 @@ fn print_counters(subject: &Subject) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ip_route::IpPlan;
     use std::net::{SocketAddr, UdpSocket};
 
     fn loaded(name: &str, address: SocketAddr, rest: &str) -> (Origin, Loaded) {
@@ -348,58 +341,24 @@ mod tests {
         (origin, loaded)
     }
 
-    fn remove(origin: &Origin) {
-        std::fs::remove_file(origin.path.as_ref().unwrap()).unwrap();
-    }
-
-    #[test]
-    fn a_busy_port_is_refused_even_to_a_second_sluice() {
-        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let (origin, loaded) = loaded("busy", free, "");
-        let stats = [Arc::new(Stats::new())];
-        let first = bind(&loaded.node, &stats).unwrap();
-        let error = bind(&loaded.node, &stats).err().unwrap().to_string();
-        let expected = format!(
-            "cannot listen on {free} (listener \"public\"): address already in use: is another sluice or SIP server running?"
-        );
-        assert_eq!(error, expected);
-        drop(first);
-        assert!(bind(&loaded.node, &stats).is_ok());
-        remove(&origin);
-    }
-
-    #[test]
-    fn what_the_system_says_becomes_what_to_do() {
-        let (origin, loaded) = loaded("failures", "192.0.2.1:506".parse().unwrap(), "");
-        let failure = |kind: ErrorKind| {
-            let address = loaded.node.listeners[0].address;
-            bind_failure(&loaded.node, &BindError { address, task: "bind", error: kind.into() })
-        };
-        let head = "cannot listen on 192.0.2.1:506 (listener \"public\"): ";
-        let absent = failure(ErrorKind::AddrNotAvailable);
-        assert_eq!(absent, format!("{head}no interface of this machine has this address"));
-        let low = failure(ErrorKind::PermissionDenied);
-        assert!(low.starts_with(&format!("{head}no privilege for ports below 1024")), "{low}");
-        remove(&origin);
-    }
-
     #[test]
     fn a_node_follows_its_signals() {
         let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (origin, loaded) = loaded("signals", free, "[node]\nworkers = 2\n");
         let path = origin.path.clone().unwrap();
-        let stats: Vec<_> = (0..2).map(|_| Arc::new(Stats::new())).collect();
-        let sockets = bind(&loaded.node, &stats).unwrap();
-        let workers = subjects(&loaded.node, stats);
-        let (node, interfaces) = ("n".to_owned(), Box::new(Vec::new));
+        let routes = Arc::new(IpRoutes::new(&IpPlan::default()));
+        let plane = Plane::set_up(&loaded.node, &Arc::new(ArcSwap::new(Arc::clone(&routes)))).unwrap();
+        let (node, workers, interfaces) = ("n".to_owned(), plane.workers.clone(), Box::new(Vec::new));
         let subject = Arc::new(Subject { node, workers, interfaces, start: Instant::now() });
-        let mut node = Node::start(origin, loaded, sockets, subject).unwrap();
+        let mut node = Node::start(origin, loaded, plane, routes, subject).unwrap();
         let rules = |node: &Node| node.snapshot.load().rules.all().len();
 
         let mut follow = |text: &str| {
             std::fs::write(&path, text).unwrap();
             let (sender, receiver) = mpsc::channel();
-            [SIGUSR1, SIGHUP, SIGTERM].into_iter().for_each(|signal| sender.send(signal).unwrap());
+            [SIGUSR1, SIGHUP, SIGTERM]
+                .into_iter()
+                .for_each(|signal| sender.send(Event::Signal(signal)).unwrap());
             node.serve(&receiver).unwrap();
             rules(&node)
         };

@@ -15,7 +15,7 @@ pub mod value;
 pub mod warnings;
 
 pub use error::{ConfigError, Position};
-pub use node::{NodePlan, Overrides};
+pub use node::{NodeInterface, NodeListener, NodePlan, Overrides};
 pub use plan::{plan, snapshot};
 
 use error::Source;

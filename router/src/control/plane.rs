@@ -1,0 +1,308 @@
+//! A node's way to the network: AF_XDP or ordinary sockets, as the configuration says, and what threads work on it.
+
+use super::admin::WorkerSubject;
+use super::af_xdp::{self, AfXdp, Watch};
+use super::config::NodePlan;
+use super::config::error::reason;
+use super::config::file::Mode;
+use crate::io::af_xdp::kernel_path::KernelPath;
+use crate::io::af_xdp::port::Port;
+use crate::io::udp::{self, BindError, Granted, Udp};
+use crate::io::{Datagram, Io, Verdict};
+use crate::ip_route::Published;
+use crate::stats::Stats;
+use crate::worker::{self, Worker};
+use anyhow::anyhow;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Everything bound and attached, before anybody works with it.
+pub struct Plane {
+    /// The workers, and the kernel path if there is one, as they are reported on and in the order of `ios`.
+    pub workers: Vec<WorkerSubject>,
+    /// What the sockets of the listeners were granted, in their order.
+    pub granted: Vec<Granted>,
+    /// What is watched beside the workers; only with AF_XDP.
+    pub watch: Option<Arc<Watch>>,
+    ios: Vec<AnyIo>,
+}
+
+/// A thread's way to the network, of any kind.
+pub enum AnyIo {
+    /// Ordinary sockets.
+    Udp(Box<Udp>),
+    /// AF_XDP sockets.
+    AfXdp(Box<Port>),
+    /// What the AF_XDP sockets do not take, or cannot send.
+    KernelPath(Box<KernelPath>),
+}
+
+impl Io for AnyIo {
+    #[inline]
+    fn breathe(&mut self, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
+        match self {
+            Self::Udp(udp) => udp.breathe(forward),
+            Self::AfXdp(port) => port.breathe(forward),
+            Self::KernelPath(path) => path.breathe(forward),
+        }
+    }
+
+    fn wait(&mut self, idle_us_max: u64) {
+        match self {
+            Self::Udp(udp) => udp.wait(idle_us_max),
+            Self::AfXdp(port) => port.wait(idle_us_max),
+            Self::KernelPath(path) => path.wait(idle_us_max),
+        }
+    }
+}
+
+impl Plane {
+    /// Binds all sockets, and with AF_XDP attaches the programs. From here on datagrams gather for the workers.
+    ///
+    /// # Errors
+    /// A listener that cannot be bound; or, where the configuration insists on AF_XDP, why it cannot be had.
+    pub fn set_up(node: &NodePlan, routes: &Arc<Published>) -> anyhow::Result<Self> {
+        probe(node)?;
+        if node.io.mode == Mode::Udp {
+            return Self::of_sockets(node);
+        }
+        match (Self::of_af_xdp(node, routes), node.io.mode) {
+            (Err(error), Mode::Auto) => {
+                info!("no AF_XDP: {error:#}; using ordinary sockets");
+                Self::of_sockets(node)
+            }
+            (Err(error), _) => Err(error.context("no AF_XDP")),
+            (Ok(plane), _) => Ok(plane),
+        }
+    }
+
+    /// All sockets of all workers. None of them is used before all are bound: the kernel spreads datagrams over those that are there.
+    fn of_sockets(node: &NodePlan) -> anyhow::Result<Self> {
+        let workers = subjects(node);
+        let sockets =
+            workers.iter().map(|worker| bind(node, &worker.stats)).collect::<Result<Vec<_>, _>>()?;
+        let granted = sockets.first().map(|udp| udp.granted().collect()).unwrap_or_default();
+        Ok(Self {
+            workers,
+            granted,
+            watch: None,
+            ios: sockets.into_iter().map(|udp| AnyIo::Udp(Box::new(udp))).collect(),
+        })
+    }
+
+    fn of_af_xdp(node: &NodePlan, routes: &Arc<Published>) -> anyhow::Result<Self> {
+        let mut workers = subjects(node);
+        let stats: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
+        let kernel_stats = Arc::new(Stats::new());
+        let udp = bind(node, &kernel_stats)?;
+        let granted = udp.granted().collect();
+        let AfXdp { ports, kernel_path, watch } = af_xdp::set_up(node, routes, &stats, udp)?;
+        workers.push(WorkerSubject { name: "kernel path".to_owned(), cpu: None, stats: kernel_stats });
+        let mut ios: Vec<_> = ports.into_iter().map(|port| AnyIo::AfXdp(Box::new(port))).collect();
+        ios.push(AnyIo::KernelPath(Box::new(kernel_path)));
+        Ok(Self { workers, granted, watch: Some(watch), ios })
+    }
+
+    /// Starts the threads. `worker` makes what each works with, from its way to the network and how it is reported on.
+    ///
+    /// # Errors
+    /// The system has no thread to give. Those that were started have ended.
+    pub fn start(self, settings: &Settings) -> anyhow::Result<Threads> {
+        let mut threads = Threads {
+            workers: Vec::new(),
+            stop: Arc::new(AtomicBool::new(false)),
+            kernel_path: None,
+            stop_kernel_path: Arc::new(AtomicBool::new(false)),
+            watch: self.watch,
+        };
+        for (index, (io, subject)) in self.ios.into_iter().zip(&self.workers).enumerate() {
+            if let Err(error) = threads.start(index, io, subject, settings) {
+                let _ = threads.stop();
+                return Err(error);
+            }
+        }
+        Ok(threads)
+    }
+}
+
+/// What all threads work with.
+pub struct Settings {
+    /// Where snapshots are published.
+    pub snapshot: Arc<worker::Published>,
+    /// Longest sleep of a thread that has nothing to do.
+    pub idle_us_max: u64,
+}
+
+/// A thread, which gives back its way to the network: that is let go of when all have ended.
+type Thread = JoinHandle<AnyIo>;
+
+/// The threads at work.
+pub struct Threads {
+    workers: Vec<Thread>,
+    stop: Arc<AtomicBool>,
+    kernel_path: Option<Thread>,
+    stop_kernel_path: Arc<AtomicBool>,
+    watch: Option<Arc<Watch>>,
+}
+
+/// How long workers go on after nothing comes to them any more: as long as full receive rings take.
+const DRAIN: Duration = Duration::from_millis(10);
+
+/// How long the kernel path has for what the workers gave it last.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+impl Threads {
+    fn start(
+        &mut self,
+        index: usize,
+        io: AnyIo,
+        subject: &WorkerSubject,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
+        if matches!(io, AnyIo::KernelPath(_)) {
+            let stop = Arc::clone(&self.stop_kernel_path);
+            self.kernel_path = Some(spawn(io, index, subject, settings, stop)?);
+        } else {
+            self.workers.push(spawn(io, index, subject, settings, Arc::clone(&self.stop))?);
+        }
+        Ok(())
+    }
+
+    /// The number of a thread that has ended by itself.
+    #[must_use]
+    pub fn ended(&self) -> Option<usize> {
+        self.workers.iter().chain(&self.kernel_path).position(JoinHandle::is_finished)
+    }
+
+    /// Ends the threads, so that nothing that has come is lost: first the programs are taken off, then the workers finish, then the kernel path. Sockets
+    /// close when all have ended.
+    ///
+    /// # Errors
+    /// The number of a thread that panicked.
+    pub fn stop(&mut self) -> Result<(), usize> {
+        if let Some(watch) = &self.watch {
+            watch.detach();
+            thread::sleep(DRAIN);
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        let mut ended: Vec<_> = self.workers.drain(..).map(JoinHandle::join).collect();
+        if let Some(watch) = &self.watch {
+            let begin = Instant::now();
+            while watch.has_handovers() && begin.elapsed() < FAREWELL {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.stop_kernel_path.store(true, Ordering::Relaxed);
+        ended.extend(self.kernel_path.take().map(JoinHandle::join));
+        ended.iter().position(Result::is_err).map_or(Ok(()), Err)
+    }
+}
+
+fn spawn(
+    io: AnyIo,
+    index: usize,
+    subject: &WorkerSubject,
+    settings: &Settings,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<Thread> {
+    let WorkerSubject { name, cpu, stats } = subject;
+    let worker = Worker {
+        io,
+        snapshot: Arc::clone(&settings.snapshot),
+        stats: Arc::clone(stats),
+        stop,
+        idle_us_max: settings.idle_us_max,
+    };
+    let running = worker::spawn(worker, index, *cpu)
+        .map_err(|error| anyhow!("cannot start {name}: {}", reason(&error)))?;
+    match (cpu, running.pinned) {
+        (None, _) => info!("{name}: not pinned to a CPU"),
+        (Some(cpu), Ok(())) => info!("{name}: on CPU {cpu}"),
+        (Some(_), Err(error)) => warn!("{name}: {error}; it runs unpinned"),
+    }
+    Ok(running.thread)
+}
+
+/// The workers, as they are reported on.
+fn subjects(node: &NodePlan) -> Vec<WorkerSubject> {
+    let subject = |(i, cpu): (usize, &Option<usize>)| WorkerSubject {
+        name: format!("worker {i}"),
+        cpu: *cpu,
+        stats: Arc::new(Stats::new()),
+    };
+    node.workers.iter().enumerate().map(subject).collect()
+}
+
+/// `SO_REUSEPORT` would let a second instance join the first one's groups and take half of its datagrams.
+fn probe(node: &NodePlan) -> anyhow::Result<()> {
+    let probe = |address| udp::probe(address).map_err(|error| anyhow!(bind_failure(node, &error)));
+    node.listeners.iter().try_for_each(|listener| probe(listener.address))
+}
+
+/// One thread's sockets, one for each listener.
+fn bind(node: &NodePlan, stats: &Arc<Stats>) -> anyhow::Result<Udp> {
+    let addresses: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
+    let bound = Udp::bind(&addresses, &node.io.sockets(), Arc::clone(stats));
+    bound.map_err(|error| anyhow!(bind_failure(node, &error)))
+}
+
+/// Why a listener has no socket, in one line that says what to do.
+fn bind_failure(node: &NodePlan, error: &BindError) -> String {
+    let listener = node.listeners.iter().find(|listener| listener.address == error.address);
+    let name = listener.map_or("", |listener| &listener.name);
+    let why = match error.error.kind() {
+        ErrorKind::AddrInUse => "address already in use: is another sluice or SIP server running?".to_owned(),
+        ErrorKind::AddrNotAvailable => "no interface of this machine has this address".to_owned(),
+        ErrorKind::PermissionDenied if error.address.port() < 1024 => {
+            "no privilege for ports below 1024: start it as root or with CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => format!("cannot {}: {}", error.task, reason(&error.error)),
+    };
+    format!("cannot listen on {} (listener \"{name}\"): {why}", error.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::config::{self, Overrides};
+    use crate::ip_route::{IpPlan, IpRoutes};
+    use arc_swap::ArcSwap;
+    use std::net::{SocketAddr, UdpSocket};
+
+    fn node(address: SocketAddr) -> NodePlan {
+        let text = format!("[[listen]]\nname = \"public\"\naddress = \"{address}\"\n");
+        NodePlan::new(&config::from_text("f", &text).unwrap(), &Overrides::default()).unwrap()
+    }
+
+    #[test]
+    fn a_busy_port_is_refused_even_to_a_second_sluice() {
+        let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (node, routes) = (node(free), Arc::new(ArcSwap::from_pointee(IpRoutes::new(&IpPlan::default()))));
+        let first = Plane::set_up(&node, &routes).unwrap();
+        let error = Plane::set_up(&node, &routes).err().unwrap().to_string();
+        let expected = format!(
+            "cannot listen on {free} (listener \"public\"): address already in use: is another sluice or SIP server running?"
+        );
+        assert_eq!(error, expected);
+        drop(first);
+        assert!(Plane::set_up(&node, &routes).is_ok());
+    }
+
+    #[test]
+    fn what_the_system_says_becomes_what_to_do() {
+        let node = node("192.0.2.1:506".parse().unwrap());
+        let failure = |kind: ErrorKind| {
+            let address = node.listeners[0].address;
+            bind_failure(&node, &BindError { address, task: "bind", error: kind.into() })
+        };
+        let head = "cannot listen on 192.0.2.1:506 (listener \"public\"): ";
+        let absent = failure(ErrorKind::AddrNotAvailable);
+        assert_eq!(absent, format!("{head}no interface of this machine has this address"));
+        let low = failure(ErrorKind::PermissionDenied);
+        assert!(low.starts_with(&format!("{head}no privilege for ports below 1024")), "{low}");
+    }
+}
