@@ -157,7 +157,7 @@ pub enum RuleAction {
     Table {
         /// The table.
         table: u32,
-        /// Routes whose prefix is this long or shorter count as not found (`FRA_SUPPRESS_PREFIXLEN`).
+        /// Routes whose prefix is this long or shorter count as not found, unless they discard (`FRA_SUPPRESS_PREFIXLEN`).
         suppressed_prefix_len_max: Option<u8>,
     },
     /// Go on with the first rule of this priority, which is higher than the rule's own; if there is none, with the next rule.

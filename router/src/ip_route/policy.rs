@@ -241,9 +241,13 @@ impl<K: Bits> Rules<K> {
                 Action::Table { table, suppressed_prefix_len_max } => {
                     let found = self.tables.get(table).and_then(|table| table.get(destination));
                     let Some(route) = found.and_then(|route| routes.get(route as usize)) else { continue };
-                    let is_suppressed = suppressed_prefix_len_max.is_some_and(|max| route.prefix_len <= max);
-                    if !is_suppressed && route.kind != RouteKind::Throw {
-                        return Ok(route);
+                    let is_short = suppressed_prefix_len_max.is_some_and(|max| route.prefix_len <= max);
+                    match route.kind {
+                        RouteKind::Throw => {}
+                        // Only what could be sent is suppressed.
+                        RouteKind::Discard => return Ok(route),
+                        _ if is_short => {}
+                        _ => return Ok(route),
                     }
                 }
                 Action::Goto(target) => place = place.max(target),

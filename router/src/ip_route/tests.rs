@@ -640,7 +640,9 @@ fn oracle_route(plan: &IpPlan, source: IpAddr, destination: IpAddr) -> Result<&R
                         (u8::MAX - r.destination.prefix_len(), r.metric, -i16::from(r.preference))
                     });
                     let Some(best) = best.filter(|r| r.kind != RouteKind::Throw) else { continue };
-                    if suppressed_prefix_len_max.is_none_or(|max| best.destination.prefix_len() > max) {
+                    let is_long =
+                        suppressed_prefix_len_max.is_none_or(|max| best.destination.prefix_len() > max);
+                    if is_long || best.kind == RouteKind::Discard {
                         return Ok(best);
                     }
                 }
