@@ -23,7 +23,9 @@ use super::*;
 use crate::control::interface::Interface;
 use crate::ip_route::{Family, LinkIndex, NoWay, Way};
 use crate::wire::ethernet::Mac;
+use futures_util::TryStreamExt;
 use nix::sched::{CloneFlags, setns, unshare};
+use rtnetlink::packet_route::AddressFamily;
 use std::fs::File;
 use std::net::{IpAddr, UdpSocket};
 use std::process::Command;
@@ -551,6 +553,184 @@ fn twenty_thousand_routes() {
     let _ = watch.settle();
     let now = world.inside(|| read_once().unwrap());
     assert_eq!(now.sizes(), watch.routes().sizes());
+}
+
+/// Asks the kernel (`ip route get`): link, gateway and source of a datagram to another machine, or none.
+async fn ask(handle: &Handle, source: Option<IpAddr>, to: IpAddr) -> Option<(u32, Option<IpAddr>, IpAddr)> {
+    use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+    let bits = if to.is_ipv4() { 32 } else { 128 };
+    let mut request = RouteMessage::default();
+    request.header.address_family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    request.header.destination_prefix_length = bits;
+    request.attributes.push(RouteAttribute::Destination(to.into()));
+    if let Some(source) = source {
+        request.header.source_prefix_length = bits;
+        request.attributes.push(RouteAttribute::Source(source.into()));
+    }
+    let mut answers = pin!(handle.route().get(request).execute());
+    let mut answer = answers.try_next().await.ok().flatten()?;
+    if answer.header.kind != RouteType::Unicast {
+        return None;
+    }
+    // What it was asked comes back with it.
+    answer.header.flags = Default::default();
+    answer.header.source_prefix_length = 0;
+    let route = convert::route(&answer)?;
+    let hop = route.hops.first()?;
+    Some((hop.link.0, hop.gateway, source.or(route.source)?))
+}
+
+#[test]
+fn the_kernel_decides_the_same() {
+    let Some(world) = World::new() else { return };
+    world.here("link add e1 type veth peer name f1");
+    for up in ["e1", "f1"] {
+        world.here(&format!("link set {up} addrgenmode none up"));
+    }
+    for (link, addresses) in [
+        ("e0", ["192.0.2.65/26", "10.0.0.3/8", "fd00::3/64", "2001:db8:0:1::5/64"]),
+        ("e1", ["198.51.100.1/24", "10.1.0.1/16", "2001:db8:1::1/64", "fd00:1::1/48"]),
+    ] {
+        for address in addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            world.here(&format!("addr add {address} dev {link} {nodad}"));
+        }
+    }
+    let gateways = [
+        ("192.0.2.201", "e0"),
+        ("192.0.2.66", "e0"),
+        ("10.2.0.1", "e0"),
+        ("198.51.100.7", "e1"),
+        ("10.1.7.7", "e1"),
+        ("2001:db8::201", "e0"),
+        ("fd00::7", "e0"),
+        ("2001:db8:1::7", "e1"),
+        ("fd00:1::7", "e1"),
+    ];
+    for (n, (gateway, link)) in gateways.iter().enumerate() {
+        world.here(&format!("neigh add {gateway} lladdr 02:00:00:00:00:{n:02x} nud permanent dev {link}"));
+    }
+    let (mut seed, mut unicast, mut none) = (1_u64, 0, 0);
+    let mut below = |bound: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % bound
+    };
+    let path = std::env::temp_dir().join(format!("sluice-random-{}", std::process::id()));
+    for round in 0..4 {
+        let mut text = String::from("rule flush\nrule add lookup main priority 32766\n-6 rule flush\n");
+        text += "-6 rule add lookup main priority 32766\nroute flush table 7\nroute flush table 8\n";
+        text = text.replace("-6 rule", "rule");
+        let (mut v4, mut v6) = (text.clone(), text);
+        let kinds = ["blackhole", "unreachable", "prohibit", "throw"];
+        let tables = ["main", "main", "7", "8"];
+        for _ in 0..120 {
+            for (lines, is_v4) in [(&mut v4, true), (&mut v6, false)] {
+                let (n, bits) = (below(64), below(10));
+                let net = match (is_v4, below(12)) {
+                    (_, 0) => "default".to_owned(),
+                    (true, 1..6) => format!("203.0.113.{}/{}", n >> bits << bits, 32 - bits),
+                    (true, _) => format!("10.{n}.0.0/16"),
+                    (false, 1..6) => format!("2001:db8:f::{:x}/{}", n >> bits << bits, 128 - bits),
+                    (false, _) => format!("fd00:{n:x}::/32"),
+                };
+                let (table, metric) = (tables[below(4) as usize], 1 + below(3));
+                let of_family: Vec<_> = gateways.iter().filter(|(g, _)| g.contains(':') != is_v4).collect();
+                let (gateway, link) = of_family[below(of_family.len() as u64) as usize];
+                *lines += &match below(8) {
+                    0 => {
+                        format!(
+                            "route add {} {net} table {table} metric {metric}\n",
+                            kinds[below(4) as usize]
+                        )
+                    }
+                    1 => format!("route add {net} dev {link} table {table} metric {metric}\n"),
+                    _ => format!("route add {net} via {gateway} dev {link} table {table} metric {metric}\n"),
+                };
+            }
+        }
+        for n in 0..10 {
+            for (lines, is_v4) in [(&mut v4, true), (&mut v6, false)] {
+                let sources = if is_v4 {
+                    ["192.0.2.1", "192.0.2.64/26", "10.0.0.0/8"]
+                } else {
+                    ["2001:db8::/64", "fd00::/16", "2001:db8:1::1"]
+                };
+                let from = match below(4) {
+                    3 => String::new(),
+                    n => format!("from {}", sources[n as usize]),
+                };
+                let not = if below(5) == 0 && !from.is_empty() { "not" } else { "" };
+                let what =
+                    ["lookup 7", "lookup 8", "lookup main suppress_prefixlength 28", "prohibit", "nop"]
+                        [[0, 1, 0, 1, 2, 2, 3, 4][below(8) as usize]];
+                *lines += &format!("rule add {not} {from} {what} priority {}\n", 100 + (n + below(3)) * 10);
+            }
+        }
+        for (lines, family) in [(v4, "-4"), (v6, "-6")] {
+            std::fs::write(&path, lines).unwrap();
+            // Some of it cannot be: duplicates, a gateway that is not on the link.
+            let all = ["-n", &world.here, family, "-force", "-batch", &path.display().to_string()]
+                .map(str::to_owned);
+            let output = Command::new("ip").args(all).output().unwrap();
+            assert!(output.status.code() < Some(2), "{output:?}");
+        }
+        let agreed = world.inside(|| {
+            runtime().unwrap().block_on(async {
+                let handle = dump::connect().unwrap();
+                let routes = IpRoutes::new(&dump::read(&handle, Stale::ALL).await.unwrap());
+                let mut agreed = [0; 2];
+                for _ in 0..1_500 {
+                    let n = below(70);
+                    let (to, sources) = match below(2) {
+                        0 => (
+                            [format!("203.0.113.{n}"), format!("10.{n}.0.9")],
+                            ["192.0.2.1", "192.0.2.65", "10.0.0.3", "198.51.100.1"],
+                        ),
+                        _ => (
+                            [format!("2001:db8:f::{n:x}"), format!("fd00:{n:x}::9")],
+                            ["2001:db8::1", "fd00::3", "2001:db8:1::1", "fd00:1::1"],
+                        ),
+                    };
+                    let to = address(&to[below(2) as usize]);
+                    let source = (below(3) > 0).then(|| address(sources[below(4) as usize]));
+                    let expected = ask(&handle, source, to).await;
+                    let found = routes.look_up(source, to);
+                    let told = format!(
+                        "round {round}: from {source:?} to {to}: {found:?}, the kernel: {expected:?}"
+                    );
+                    match expected {
+                        None => {
+                            let fits = [NoWay::NoRoute, NoWay::Discarded, NoWay::Local];
+                            assert!(found.is_err_and(|why| fits.contains(&why)), "{told}");
+                        }
+                        Some((link, gateway, from)) => {
+                            assert_eq!(routes.leaves_by(source, to), Some(LinkIndex(link)), "{told}");
+                            let place = gateways.iter().position(|(g, _)| Some(address(g)) == gateway);
+                            match (found, place) {
+                                (Ok(way), Some(place)) => {
+                                    let expected = (link, mac(place as u8), from);
+                                    assert_eq!(
+                                        (way.link.0, way.destination_mac, way.source),
+                                        expected,
+                                        "{told}"
+                                    );
+                                }
+                                (found, None) => assert_eq!(found.err(), Some(NoWay::Unresolved), "{told}"),
+                                _ => panic!("{told}"),
+                            }
+                        }
+                    }
+                    agreed[usize::from(expected.is_some())] += 1;
+                }
+                agreed
+            })
+        });
+        none += agreed[0];
+        unicast += agreed[1];
+    }
+    std::fs::remove_file(&path).unwrap();
+    println!("{unicast} ways and {none} without one are as the kernel has them");
+    assert!(unicast > 1_000 && none > 100, "{unicast} {none}");
 }
 
 #[test]
