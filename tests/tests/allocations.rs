@@ -5,12 +5,17 @@
 //! | `no_message_allocates` | every vector, canonical and torture message, from strangers and trusted sources, as the first one that a new worker sees: not one allocation |
 //! | `no_hostile_message_allocates` | nor do messages with bytes broken out of them, one after another on one worker |
 //! | `nor_does_looking_at_the_counters_cost_the_worker` | the worker's own part of counting neither |
+//! | `no_ip_look_up_allocates` | nor does asking where a datagram leaves by, whatever comes of it |
 //! | `the_count_counts` | the count does see an allocation, a growth and a zeroed one |
 //!
 //! The allocator counts per thread, so that the test harness does not disturb. A worker ([`Forwarder`]), its counters, the tables and the frame are made before the count begins, as at start.
 
 use sluice::forward::Forwarder;
 use sluice::io::{Datagram, Flow, HEADROOM, TAILROOM};
+use sluice::ip_route::{
+    AddressPlan, Family, HopPlan, IpPlan, IpRoutes, LinkIndex, LinkKind, LinkPlan, NeighbourPlan,
+    NeighbourState, RouteKind, RoutePlan, RuleAction, RulePlan, TABLE_LOCAL, TABLE_MAIN,
+};
 use sluice::proxy::snapshot::Snapshot;
 use sluice::stats::{Counter, Stats};
 use sluice_tests::{
@@ -133,6 +138,94 @@ fn nor_does_looking_at_the_counters_cost_the_worker() {
         stats.read()
     });
     assert_eq!((count, totals.counter(Counter::Received)), (0, 1));
+}
+
+#[test]
+fn no_ip_look_up_allocates() {
+    let routes = IpRoutes::new(&ip_plan());
+    routes.poke(LinkIndex(2), "192.0.2.254".parse().unwrap());
+    let mut seen = HashMap::new();
+    for (source, destination) in [
+        (None, "198.51.100.1"),
+        (None, "2001:db8:9::1"),
+        (Some("192.0.2.1"), "198.51.100.1"),
+        (Some("203.0.113.7"), "198.51.100.1"),
+        (None, "192.0.2.9"),
+        (None, "192.0.2.1"),
+        (None, "224.0.0.1"),
+        (None, "fd00::1"),
+        (Some("::1"), "192.0.2.9"),
+    ] {
+        let (source, destination) = (source.map(|text| text.parse().unwrap()), destination.parse().unwrap());
+        let (count, found) = allocations(|| {
+            let _ = std::hint::black_box(routes.leaves_by(source, destination));
+            routes.look_up(source, destination).map(|way| way.wants_kernel())
+        });
+        assert_eq!(count, 0, "{source:?} {destination}");
+        *seen.entry(found).or_insert(0) += 1;
+    }
+    // Ways with and without a poke, discarded, unresolved, ours, not unicast, and twice no route.
+    assert_eq!(seen.len(), 7, "{seen:?}");
+}
+
+/// Default routes of both families and one more table, by a card with a gateway that is known.
+fn ip_plan() -> IpPlan {
+    let link = LinkIndex(2);
+    let net = |text: &str| text.parse().unwrap();
+    let neighbour = |address: &str| NeighbourPlan {
+        link,
+        address: address.parse().unwrap(),
+        mac: Some([2; 6]),
+        state: NeighbourState::Stale,
+    };
+    let address = |text: &str, on_link: &str| AddressPlan {
+        link,
+        address: text.parse().unwrap(),
+        on_link: on_link.parse().unwrap(),
+        scope: 0,
+        is_secondary: false,
+        is_deprecated: false,
+        is_tentative: false,
+    };
+    let route = |table, destination: &str, kind, gateway: Option<&str>| RoutePlan {
+        table,
+        destination: destination.parse().unwrap(),
+        metric: 0,
+        preference: 0,
+        kind,
+        hops: vec![HopPlan { link, gateway: gateway.map(|text| text.parse().unwrap()), weight: 1 }],
+        source: None,
+        mtu: None,
+    };
+    let mut rules = [RulePlan::defaults(Family::V4), RulePlan::defaults(Family::V6)].concat();
+    let table = RuleAction::Table { table: 7, suppressed_prefix_len_max: None };
+    let source = Some(net("203.0.113.0/24"));
+    rules.push(RulePlan { priority: 9, source, action: table, ..rules[0].clone() });
+    IpPlan {
+        links: vec![LinkPlan {
+            index: link,
+            name: "eth0".into(),
+            kind: LinkKind::Physical,
+            mac: [2; 6],
+            mtu: 1_500,
+            is_up: true,
+            has_carrier: true,
+        }],
+        addresses: vec![
+            address("192.0.2.1", "192.0.2.0/24"),
+            address("2001:db8::1", "2001:db8::/64"),
+            address("2001:db8:9::2", "2001:db8:9::2/128"),
+        ],
+        rules,
+        routes: vec![
+            route(TABLE_MAIN, "0.0.0.0/0", RouteKind::Unicast, Some("192.0.2.254")),
+            route(TABLE_MAIN, "192.0.2.0/24", RouteKind::Unicast, None),
+            route(TABLE_LOCAL, "192.0.2.1/32", RouteKind::Local, None),
+            route(TABLE_MAIN, "2001:db8::/32", RouteKind::Unicast, Some("fe80::1")),
+            route(7, "0.0.0.0/0", RouteKind::Discard, None),
+        ],
+        neighbours: vec![neighbour("192.0.2.254"), neighbour("fe80::1")],
+    }
 }
 
 #[test]
