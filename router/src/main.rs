@@ -133,7 +133,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(default) {
         Command::Run(args) => run::run(&args)?,
         Command::Check(args) => check(args)?,
-        Command::Explain(args) => return explain::explain(&load(args.config.clone())?.snapshot, &args),
+        Command::Explain(args) => return explain::explain(&load(args.config.clone())?, &args),
         Command::Stats(args) => print(stats::stats(&args)?.as_bytes())?,
         Command::Keygen(args) => print(format!("{}\n", keys::generate(args.id)?).as_bytes())?,
         Command::Schema => print(format!("{:#}\n", config::schema().as_value()).as_bytes())?,

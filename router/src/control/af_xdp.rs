@@ -10,6 +10,7 @@
 use super::config::file::{self, Mode};
 use super::config::{NodeInterface, NodeListener, NodePlan};
 use super::interface::Interface;
+use super::links::{device, link_of};
 use super::privilege;
 use super::xdp::{Attached, Settings, Steering};
 use crate::io::TAILROOM;
@@ -25,7 +26,7 @@ use crate::io::af_xdp::socket::{
 };
 use crate::io::af_xdp::umem::{Frame, Geometry, Umem};
 use crate::io::udp::Udp;
-use crate::ip_route::{Family, IpRoutes, Link, LinkIndex, LinkKind};
+use crate::ip_route::{Family, IpRoutes, LinkIndex, LinkKind};
 use crate::stats::Stats;
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -152,7 +153,10 @@ pub fn set_up(
 
 fn check_kernel() -> anyhow::Result<()> {
     let release = nix::sys::utsname::uname().context("the kernel does not say its version")?;
-    let release = release.release().to_string_lossy().into_owned();
+    check_release(&release.release().to_string_lossy())
+}
+
+fn check_release(release: &str) -> anyhow::Result<()> {
     let mut numbers =
         release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -187,31 +191,6 @@ fn choose(node: &NodePlan, routes: &IpRoutes) -> anyhow::Result<Vec<Chosen>> {
 fn device_of(listener: &NodeListener, routes: &IpRoutes) -> Option<String> {
     let device = device(routes, link_of(listener, routes)?)?;
     (device.kind == LinkKind::Physical).then(|| device.name.clone())
-}
-
-/// The link that a listener is on: by its interface's name, else by its address.
-pub(super) fn link_of<'a>(listener: &NodeListener, routes: &'a IpRoutes) -> Option<&'a Link> {
-    match &listener.interface {
-        Some(name) => routes.link_named(name),
-        None => routes.link(routes.link_of_address(listener.address.ip())?),
-    }
-}
-
-/// The link that a listener sends by, if that follows from its address: not from one on the loopback, which packets leave from by any link.
-pub(super) fn sending_link(listener: &NodeListener, routes: &IpRoutes) -> Option<LinkIndex> {
-    let link = link_of(listener, routes)?;
-    matches!(link.kind, LinkKind::Physical | LinkKind::Vlan { .. }).then_some(link.index)
-}
-
-/// The device below a VLAN, up or down; of another link, itself.
-fn device<'a>(routes: &'a IpRoutes, link: &'a Link) -> Option<&'a Link> {
-    let mut link = link;
-    // A VLAN in a VLAN is as deep as frames can say.
-    for _ in 0..crate::wire::vlan::TAGS_MAX {
-        let LinkKind::Vlan { parent, .. } = link.kind else { break };
-        link = routes.link(parent)?;
-    }
-    Some(link)
 }
 
 impl Chosen {
@@ -528,4 +507,20 @@ fn addresses(listener: &NodeListener, device_link: LinkIndex, routes: &IpRoutes)
         vec![bound.ip()]
     };
     addresses.into_iter().filter(is_steered).map(|ip| SocketAddr::new(ip, bound.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_kernel_is_named() {
+        for good in ["5.17.0", "5.17", "6.1.0-18-amd64", "10.0"] {
+            assert!(check_release(good).is_ok(), "{good}");
+        }
+        for old in ["5.16.20", "4.19.0", "3.10.0-1160.el7.x86_64", "strange"] {
+            let error = check_release(old).unwrap_err().to_string();
+            assert_eq!(error, format!("kernel {old} is too old: the steering program needs 5.17"));
+        }
+    }
 }

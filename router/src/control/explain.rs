@@ -1,5 +1,8 @@
 //! `sluice explain`: what becomes of one message, step by step, by the same code that the workers run.
 
+use super::links::routed;
+use super::load::Loaded;
+use super::netlink;
 use crate::forward::Forwarder;
 use crate::io::{Datagram, Flow, HEADROOM, ListenerIndex, TAILROOM, Verdict};
 use crate::proxy::decision::{Decision, Proof, Step};
@@ -15,6 +18,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What to explain, and how.
 #[derive(Args, Clone, Debug)]
@@ -39,12 +43,16 @@ pub struct ExplainArgs {
     pub message: PathBuf,
 }
 
-/// Explains the message that `args` names against `snapshot`, on standard output.
+/// Explains the message that `args` names against a configuration and this machine's IP routes, on standard output.
 ///
 /// # Errors
 /// The message cannot be read, no listener matches, or standard output is closed.
-pub fn explain(snapshot: &Snapshot, args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+pub fn explain(loaded: &Loaded, args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let message = read_message(args)?;
+    // Without routes, as on another machine than the node's, families choose the listener that it leaves by.
+    let routes = netlink::read_once().ok().map(Arc::new);
+    let snapshot = routes.map(|routes| routed(&loaded.snapshot, &loaded.node, &routes));
+    let snapshot = snapshot.as_ref().unwrap_or(&loaded.snapshot);
     let flow = flow(snapshot, args)?;
     let explained = Explained::new(snapshot, flow, &message);
     let mut out = std::io::stdout().lock();

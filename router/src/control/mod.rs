@@ -12,6 +12,7 @@ pub mod cpus;
 pub mod explain;
 pub mod interface;
 pub mod keys;
+pub mod links;
 pub mod load;
 pub mod log;
 pub mod netlink;

@@ -6,11 +6,12 @@
 //! ```
 
 use super::admin::{Server, Subject, path};
-use super::af_xdp::{self, Watch};
+use super::af_xdp::Watch;
 use super::config::error::reason;
 use super::config::{NodePlan, Overrides};
 use super::cpus::CpuList;
 use super::keys;
+use super::links::routed;
 use super::load::{self, Loaded, Origin};
 use super::log::{self, LogArgs};
 use super::netlink::Mirror;
@@ -205,13 +206,6 @@ impl Node {
     fn name(&self, index: usize) -> &str {
         self.subject.workers.get(index).map_or("a worker", |worker| &worker.name)
     }
-}
-
-/// The snapshot over these routes.
-fn routed(snapshot: &Snapshot, node: &NodePlan, routes: &Arc<IpRoutes>) -> Snapshot {
-    let links: Vec<_> =
-        node.listeners.iter().map(|listener| af_xdp::sending_link(listener, routes)).collect();
-    snapshot.routed(Arc::clone(routes), &links)
 }
 
 /// Signals, as they come, from a thread of their own.

@@ -505,12 +505,15 @@ fn workers_and_cpus() {
 #[test]
 fn warnings_are_about_what_is_seldom_meant() {
     let text = "[trust]\nsources = [\"::/0\"]\n[[rule]]\nreply = { status = 407 }\n[[rule]]\nreply = { status = 404 }\n";
-    let (config, _) = build(&format!("{text}{}{LISTEN}", SET.replace(" }]", ", down = true }]"))).unwrap();
+    let io = "[io]\nmode = \"udp\"\n[[interface]]\nname = \"eth0\"\n";
+    let (config, _) =
+        build(&format!("{text}{}{LISTEN}{io}", SET.replace(" }]", ", down = true }]"))).unwrap();
     let warnings: Vec<_> = warnings::warnings(&config).iter().map(ToString::to_string).collect();
     assert_eq!(
         warnings,
         [
             "f:2:12: trust.sources[0]: ::/0 trusts everybody: this node is an open relay",
+            "f:17:1: interface[0]: never used: io.mode is \"udp\"",
             "f:5:1: rule[1]: never used: rule[0] has no condition and takes every request",
             "f:9:8: target_set[0].name: no rule uses the target set \"s\"",
             "f:10:11: target_set[0].members: every member is down or weighs nothing: requests get 503",
@@ -530,6 +533,7 @@ fn examples_in_errors_are_good_values() {
     good::<FilePath>();
     good::<Host>();
     good::<HostPort>();
+    good::<InterfaceName>();
     good::<MethodName>();
     good::<Name>();
     good::<Phrase>();

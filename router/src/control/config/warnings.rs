@@ -1,7 +1,7 @@
 //! What is allowed, but seldom meant.
 
 use super::{Config, ConfigError};
-use crate::control::config::file::Rule;
+use crate::control::config::file::{Mode, Rule};
 
 /// Status codes that RFC 3261 section 21 asks a header field for that a rule's reply does not have.
 const NEEDS_HEADER_FIELD: [(u32, &str); 6] = [
@@ -20,6 +20,9 @@ pub fn warnings(config: &Config) -> Vec<ConfigError> {
     let mut warn = |at: usize, message: String| all.push(config.source.error(at, message));
     for source in config.file.trust.sources.items.iter().filter(|source| source.value.0.prefix_len() == 0) {
         warn(source.at.start, format!("{} trusts everybody: this node is an open relay", source.value.0));
+    }
+    if let Some(interface) = config.file.interface.first().filter(|_| config.file.io.mode == Mode::Udp) {
+        warn(interface.at.start, "never used: io.mode is \"udp\"".to_owned());
     }
     let rules = &config.file.rule;
     if let Some(last) = rules.iter().position(|rule| takes_all(rule)) {
