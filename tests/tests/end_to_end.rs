@@ -8,7 +8,9 @@
 //!
 //! # Topology
 //!
-//! All addresses are loopback addresses (127.0.0.1, 127.0.0.2, `[::1]`), all ports are free ones.
+//! All of it is either on the loopback (127.0.0.1, 127.0.0.2, `[::1]`) or in network namespaces, where the
+//! ends and each node have their own addresses on a network `public` and a network `core`:
+//! `harness/site/mod.rs`. The tests are the same.
 //!
 //! ```text
 //! one_node, strangers, no_memory
@@ -74,6 +76,11 @@
 //! `cargo build -p sluice && cargo test -p sluice-tests --test end_to_end`; `SLUICE_BIN` names another
 //! binary. Without SIPp (Debian: `sip-tester`) or IPv6 the tests that need it say that they are skipped,
 //! and fail where `CI` is set. The files of a failed test stay in `target/tmp/end_to_end`.
+//!
+//! So it runs on the loopback, by ordinary sockets. The environment chooses other ways, all in
+//! `harness/site/variant.rs`; for example, as root:
+//!
+//! `SLUICE_SITE=namespaces SLUICE_IO=af_xdp SLUICE_QUEUES=2 SLUICE_WORKERS=4 cargo test -p sluice-tests --test end_to_end`
 
 #[path = "end_to_end/harness/mod.rs"]
 mod harness;

@@ -1,31 +1,28 @@
 //! A node has no memory but the message: the same request gives the same bytes, and a node that was
 //! started again carries on with every dialog.
 
-use std::net::IpAddr;
-
 use crate::harness::message::{Field, Message};
 use crate::harness::node::{DOMAIN, KEY, Node, NodeConfig};
 use crate::harness::phone::Phone;
-use crate::harness::ports::{IPV4, IPV6, free_address};
-use crate::harness::scratch::Scratch;
 use crate::harness::sipp::{CALL, CALLEE_HANGS_UP, Flow};
+use crate::harness::site::{PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 use crate::harness::trial::Trial;
 
 #[test]
 fn restart_in_the_middle_of_calls_over_ipv4() {
-    restart_in_the_middle_of_calls(CALL, IPV4, "ACK 2");
+    restart_in_the_middle_of_calls(CALL, PUBLIC_IPV4, "ACK 2");
 }
 
 #[test]
 fn restart_before_the_callee_hangs_up_over_ipv6() {
-    restart_in_the_middle_of_calls(CALLEE_HANGS_UP, IPV6, "200 INVITE 1");
+    restart_in_the_middle_of_calls(CALLEE_HANGS_UP, PUBLIC_IPV6, "200 INVITE 1");
 }
 
-fn restart_in_the_middle_of_calls(flow: Flow, ip: IpAddr, last_before_pause: &str) {
-    let Some(trial) = Trial::of(flow, ip) else {
+fn restart_in_the_middle_of_calls(flow: Flow, place: Place, last_before_pause: &str) {
+    let Some(trial) = Trial::of(flow, place) else {
         return;
     };
-    let listener = free_address(ip);
+    let listener = trial.site.node("a", place);
     let config = NodeConfig::new("a", KEY).listener("public", listener).target_set(trial.callee);
     trial.call_across_restart(listener, &config, last_before_pause);
 }
@@ -34,13 +31,16 @@ fn restart_in_the_middle_of_calls(flow: Flow, ip: IpAddr, last_before_pause: &st
 /// its way back.
 #[test]
 fn same_request_same_bytes() {
-    let (caller, callee) = (Phone::new(IPV4), Phone::new(IPV4));
-    let (scratch, listener) = (Scratch::new(), free_address(IPV4));
+    let Some(site) = Site::open(&[PUBLIC_IPV4]) else {
+        return;
+    };
+    let [caller, callee] = [PUBLIC_IPV4; 2].map(|place| Phone::new(&site, place));
+    let listener = site.node("a", PUBLIC_IPV4);
     let config = NodeConfig::new("a", KEY).listener("public", listener).next_hop(callee.address);
     let invite = caller.request("INVITE", &format!("sip:callee@{DOMAIN}"), "again");
     let mut crossed = Vec::new();
     for _ in ["before the restart", "after the restart"] {
-        let node = Node::start(&scratch, &config);
+        let node = Node::start(&site, &config);
         for _ in ["first", "retransmission"] {
             caller.send(&invite, listener);
             let request = callee.receive_datagram();
@@ -59,14 +59,16 @@ fn same_request_same_bytes() {
 /// transaction even when another node of the cluster forwards it.
 #[test]
 fn another_node_of_the_cluster_gives_the_same_branch() {
-    let (caller, callee) = (Phone::new(IPV4), Phone::new(IPV4));
-    let scratch = Scratch::new();
+    let Some(site) = Site::open(&[PUBLIC_IPV4]) else {
+        return;
+    };
+    let [caller, callee] = [PUBLIC_IPV4; 2].map(|place| Phone::new(&site, place));
     let invite = caller.request("INVITE", &format!("sip:callee@{DOMAIN}"), "cluster");
     let cancel = invite.clone().with_method("CANCEL");
     let branches = [("a", invite), ("b", cancel)].map(|(name, request)| {
-        let listener = free_address(IPV4);
+        let listener = site.node(name, PUBLIC_IPV4);
         let config = NodeConfig::new(name, KEY).listener("public", listener).next_hop(callee.address);
-        let node = Node::start(&scratch, &config);
+        let node = Node::start(&site, &config);
         caller.send(&request, listener);
         let branch = callee.receive().vias()[0].branch().to_owned();
         node.stop().assert_clean();

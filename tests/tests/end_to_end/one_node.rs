@@ -1,118 +1,118 @@
 //! Calls across one node, and requests that the node answers itself.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::harness::crossing::Hop;
 use crate::harness::message::Message;
 use crate::harness::node::{KEY, Node, NodeConfig};
-use crate::harness::ports::{IPV4, IPV6, free_addresses};
 use crate::harness::requirements;
-use crate::harness::scratch::Scratch;
 use crate::harness::sipp::{BUSY, CALL, CALLEE_HANGS_UP, CANCEL, Calls, Flow, OPTIONS, REGISTRATION};
+use crate::harness::site::{PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 use crate::harness::trial::Trial;
 
 #[test]
 fn call_over_ipv4() {
-    crosses_by_rule(CALL, IPV4);
+    crosses_by_rule(CALL, PUBLIC_IPV4);
 }
 
 #[test]
 fn call_over_ipv6() {
-    crosses_by_rule(CALL, IPV6);
+    crosses_by_rule(CALL, PUBLIC_IPV6);
 }
 
 #[test]
 fn callee_hangs_up_over_ipv4() {
-    crosses_by_rule(CALLEE_HANGS_UP, IPV4);
+    crosses_by_rule(CALLEE_HANGS_UP, PUBLIC_IPV4);
 }
 
 #[test]
 fn callee_hangs_up_over_ipv6() {
-    crosses_by_rule(CALLEE_HANGS_UP, IPV6);
+    crosses_by_rule(CALLEE_HANGS_UP, PUBLIC_IPV6);
 }
 
 #[test]
 fn cancel_over_ipv4() {
-    crosses_by_rule(CANCEL, IPV4);
+    crosses_by_rule(CANCEL, PUBLIC_IPV4);
 }
 
 #[test]
 fn cancel_over_ipv6() {
-    crosses_by_rule(CANCEL, IPV6);
+    crosses_by_rule(CANCEL, PUBLIC_IPV6);
 }
 
 #[test]
 fn busy_over_ipv4() {
-    crosses_by_rule(BUSY, IPV4);
+    crosses_by_rule(BUSY, PUBLIC_IPV4);
 }
 
 #[test]
 fn busy_over_ipv6() {
-    crosses_by_rule(BUSY, IPV6);
+    crosses_by_rule(BUSY, PUBLIC_IPV6);
 }
 
 #[test]
 fn registration() {
-    crosses_by_rule(REGISTRATION, IPV4);
+    crosses_by_rule(REGISTRATION, PUBLIC_IPV4);
 }
 
 #[test]
 fn options() {
-    crosses_by_rule(OPTIONS, IPV4);
+    crosses_by_rule(OPTIONS, PUBLIC_IPV4);
 }
 
 #[test]
 fn call_to_the_request_uri_over_ipv4() {
-    crosses_to_request_uri(CALL, IPV4);
+    crosses_to_request_uri(CALL, PUBLIC_IPV4);
 }
 
 #[test]
 fn cancel_to_the_request_uri_over_ipv6() {
-    crosses_to_request_uri(CANCEL, IPV6);
+    crosses_to_request_uri(CANCEL, PUBLIC_IPV6);
 }
 
 #[test]
 fn options_to_the_node_over_ipv4() {
-    node_answers_options(IPV4);
+    node_answers_options(PUBLIC_IPV4);
 }
 
 #[test]
 fn options_to_the_node_over_ipv6() {
-    node_answers_options(IPV6);
+    node_answers_options(PUBLIC_IPV6);
 }
 
 /// A rule sends what is for the domain to the one member of a target set.
-fn crosses_by_rule(flow: Flow, ip: IpAddr) {
-    let Some(trial) = Trial::of(flow, ip) else {
+fn crosses_by_rule(flow: Flow, place: Place) {
+    let Some(trial) = Trial::of(flow, place) else {
         return;
     };
-    let [listener] = free_addresses(ip);
+    let listener = trial.site.node("a", place);
     let config = NodeConfig::new("a", KEY).listener("public", listener).target_set(trial.callee);
     let node = trial.start(&config);
     trial.call_domain(listener, vec![Hop::node(listener)], vec![node]);
 }
 
 /// No rule: the caller is trusted, so its requests go where their Request-URI says.
-fn crosses_to_request_uri(flow: Flow, ip: IpAddr) {
-    let Some(trial) = Trial::of(flow, ip) else {
+fn crosses_to_request_uri(flow: Flow, place: Place) {
+    let Some(trial) = Trial::of(flow, place) else {
         return;
     };
-    let [listener] = free_addresses(ip);
+    let listener = trial.site.node("a", place);
     let node = trial.start(&NodeConfig::new("a", KEY).listener("public", listener));
     let request_uri = format!("sip:callee@{}", trial.callee);
     trial.call(&request_uri, listener, vec![Hop::node(listener)], vec![node]);
 }
 
 /// The node itself answers an OPTIONS whose Request-URI names it and has no user part.
-fn node_answers_options(ip: IpAddr) {
+fn node_answers_options(place: Place) {
     const COUNT: usize = 20;
-    if !requirements::are_met(&[ip]) {
+    if !requirements::sipp() {
         return;
     }
-    let scratch = Scratch::new();
-    let [caller, callee, listener] = free_addresses(ip);
-    let node = Node::start(&scratch, &NodeConfig::new("a", KEY).listener("public", listener));
+    let Some(site) = Site::open(&[place]) else {
+        return;
+    };
+    let (caller, callee, listener) = (site.end(place), site.end(place), site.node("a", place));
+    let node = Node::start(&site, &NodeConfig::new("a", KEY).listener("public", listener));
     let calls = Calls {
         flow: OPTIONS,
         count: COUNT,
@@ -122,7 +122,7 @@ fn node_answers_options(ip: IpAddr) {
         request_uri: format!("sip:{listener}"),
         pause: Duration::ZERO,
     };
-    let trace = calls.start_caller(&scratch).finish(COUNT);
+    let trace = calls.start_caller(site.scratch()).finish(COUNT);
     assert_eq!(trace.received.len(), trace.sent.len(), "one answer for each request");
     for (request, response) in trace.sent.iter().zip(&trace.received) {
         assert_answers_options(request, response);

@@ -1,39 +1,38 @@
 //! Nobody is trusted: what a rule takes works to the end of the dialog, and nothing else goes anywhere.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use crate::harness::crossing::Hop;
 use crate::harness::message::{Field, Message, Param, RouteValue};
 use crate::harness::node::{Counters, DOMAIN, KEY, Node, NodeConfig};
 use crate::harness::phone::Phone;
-use crate::harness::ports::{IPV4, IPV4_SECOND, IPV6, free_address};
-use crate::harness::scratch::Scratch;
 use crate::harness::sipp::{BUSY, CALL, CALLEE_HANGS_UP, CANCEL, Flow};
+use crate::harness::site::{CORE_IPV4, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 use crate::harness::trial::Trial;
 
 #[test]
 fn call_over_ipv4() {
-    crosses(CALL, IPV4);
+    crosses(CALL, PUBLIC_IPV4);
 }
 
 #[test]
 fn call_over_ipv6() {
-    crosses(CALL, IPV6);
+    crosses(CALL, PUBLIC_IPV6);
 }
 
 #[test]
 fn callee_hangs_up() {
-    crosses(CALLEE_HANGS_UP, IPV4);
+    crosses(CALLEE_HANGS_UP, PUBLIC_IPV4);
 }
 
 #[test]
 fn cancel() {
-    crosses(CANCEL, IPV4);
+    crosses(CANCEL, PUBLIC_IPV4);
 }
 
 #[test]
 fn busy() {
-    crosses(BUSY, IPV4);
+    crosses(BUSY, PUBLIC_IPV4);
 }
 
 #[test]
@@ -46,20 +45,20 @@ fn callee_hangs_up_across_two_listeners() {
     crosses_two_listeners(CALLEE_HANGS_UP);
 }
 
-fn crosses(flow: Flow, ip: IpAddr) {
-    let Some(trial) = Trial::of(flow, ip) else {
+fn crosses(flow: Flow, place: Place) {
+    let Some(trial) = Trial::of(flow, place) else {
         return;
     };
-    let listener = free_address(ip);
+    let listener = trial.site.node("a", place);
     let node = trial.start(&distrustful(listener).next_hop(trial.callee));
     trial.call_domain(listener, vec![Hop::node(listener)], vec![node]);
 }
 
 fn crosses_two_listeners(flow: Flow) {
-    let Some(trial) = Trial::of(flow, IPV4) else {
+    let Some(trial) = Trial::between(flow, PUBLIC_IPV4, CORE_IPV4) else {
         return;
     };
-    let (public, core) = (free_address(IPV4), free_address(IPV4_SECOND));
+    let [public, core] = [PUBLIC_IPV4, CORE_IPV4].map(|place| trial.site.node("a", place));
     let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{}\"\negress = \"core\"", trial.callee);
     let node = trial.start(&distrustful(public).listener("core", core).rule(&rule));
     let hop = Hop::Node { toward_callee: core, toward_caller: public };
@@ -72,7 +71,9 @@ fn distrustful(listener: SocketAddr) -> NodeConfig {
 
 #[test]
 fn pre_loaded_route_is_refused() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let request = scene.caller.request("INVITE", &domain_uri(), "pre-loaded");
     let route = format!("sip:{};lr", scene.callee.address);
     scene.assert_refused(&request.with_route(&route));
@@ -83,7 +84,9 @@ fn pre_loaded_route_is_refused() {
 /// The node's own Route on top of a foreign one is no better.
 #[test]
 fn pre_loaded_route_behind_an_own_one_is_refused() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let request = scene.caller.request("INVITE", &domain_uri(), "pre-loaded");
     let foreign = format!("sip:{};lr", scene.callee.address);
     let own = format!("sip:{};lr", scene.listener);
@@ -94,7 +97,9 @@ fn pre_loaded_route_behind_an_own_one_is_refused() {
 
 #[test]
 fn foreign_request_uri_is_refused() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let request = scene.caller.request("INVITE", &scene.callee.uri(), "relay");
     scene.assert_refused(&request);
     let counters = scene.stop();
@@ -104,7 +109,9 @@ fn foreign_request_uri_is_refused() {
 /// A To tag alone does not make a dialog.
 #[test]
 fn made_up_dialog_is_refused() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let bye = scene.caller.request("BYE", &scene.callee.uri(), "made-up").with_to_tag("made-up");
     scene.assert_refused(&bye);
     scene.assert_refused(&bye.with_route(&format!("sip:{};lr", scene.listener)));
@@ -114,7 +121,9 @@ fn made_up_dialog_is_refused() {
 /// The seal of a Record-Route opens the way for its own dialog, unchanged, and for nothing else.
 #[test]
 fn tampered_seal_is_refused() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let sealed = scene.record_route_of("sealed");
     let bye = |call_id: &str| scene.caller.request("BYE", &scene.callee.uri(), call_id).with_to_tag("to");
 
@@ -134,7 +143,9 @@ fn tampered_seal_is_refused() {
 /// The INVITE is refused; its ACK repeats the To tag of the refusal, is known by it and goes nowhere.
 #[test]
 fn ack_for_a_refusal_is_absorbed() {
-    let scene = Scene::new();
+    let Some(scene) = Scene::open() else {
+        return;
+    };
     let route = format!("sip:{};lr", scene.callee.address);
     let invite = scene.caller.request("INVITE", &domain_uri(), "refused").with_route(&route);
     let refusal = scene.assert_refused(&invite);
@@ -178,15 +189,17 @@ struct Scene {
     callee: Phone,
     listener: SocketAddr,
     node: Node,
-    _scratch: Scratch,
+    _site: Site,
 }
 
 impl Scene {
-    fn new() -> Self {
-        let (caller, callee) = (Phone::new(IPV4), Phone::new(IPV4));
-        let (scratch, listener) = (Scratch::new(), free_address(IPV4));
-        let node = Node::start(&scratch, &distrustful(listener).next_hop(callee.address));
-        Self { caller, callee, listener, node, _scratch: scratch }
+    /// `None` where the site cannot be had.
+    fn open() -> Option<Self> {
+        let site = Site::open(&[PUBLIC_IPV4])?;
+        let [caller, callee] = [PUBLIC_IPV4; 2].map(|place| Phone::new(&site, place));
+        let listener = site.node("a", PUBLIC_IPV4);
+        let node = Node::start(&site, &distrustful(listener).next_hop(callee.address));
+        Some(Self { caller, callee, listener, node, _site: site })
     }
 
     /// The caller gets a 403, and the callee nothing.

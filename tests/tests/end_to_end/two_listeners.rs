@@ -1,41 +1,39 @@
 //! Calls that enter a node by one listener and leave it by another: double Record-Route (RFC 5658).
 
-use std::net::IpAddr;
-
 use crate::harness::crossing::Hop;
 use crate::harness::node::{DOMAIN, KEY, NodeConfig};
-use crate::harness::ports::{IPV4, IPV4_SECOND, IPV6, free_address};
 use crate::harness::sipp::{CALL, CALLEE_HANGS_UP, CANCEL, Flow};
+use crate::harness::site::{CORE_IPV4, CORE_IPV6, PUBLIC_IPV4, PUBLIC_IPV6, Place};
 use crate::harness::trial::Trial;
 
 #[test]
 fn call_over_ipv4() {
-    crosses_two_listeners(CALL, IPV4, IPV4_SECOND);
+    crosses_two_listeners(CALL, PUBLIC_IPV4, CORE_IPV4);
 }
 
 #[test]
 fn callee_hangs_up_over_ipv4() {
-    crosses_two_listeners(CALLEE_HANGS_UP, IPV4, IPV4_SECOND);
+    crosses_two_listeners(CALLEE_HANGS_UP, PUBLIC_IPV4, CORE_IPV4);
 }
 
 #[test]
 fn cancel_over_ipv4() {
-    crosses_two_listeners(CANCEL, IPV4, IPV4_SECOND);
+    crosses_two_listeners(CANCEL, PUBLIC_IPV4, CORE_IPV4);
 }
 
 #[test]
 fn call_over_ipv6() {
-    crosses_two_listeners(CALL, IPV6, IPV6);
+    crosses_two_listeners(CALL, PUBLIC_IPV6, CORE_IPV6);
 }
 
 #[test]
 fn call_from_ipv4_to_ipv6() {
-    crosses_two_listeners(CALL, IPV4, IPV6);
+    crosses_two_listeners(CALL, PUBLIC_IPV4, CORE_IPV6);
 }
 
 #[test]
 fn callee_hangs_up_from_ipv6_to_ipv4() {
-    crosses_two_listeners(CALLEE_HANGS_UP, IPV6, IPV4);
+    crosses_two_listeners(CALLEE_HANGS_UP, PUBLIC_IPV6, CORE_IPV4);
 }
 
 #[test]
@@ -48,11 +46,11 @@ fn callee_hangs_up_through_two_nodes_of_two_listeners() {
     crosses_two_nodes_of_two_listeners(CALLEE_HANGS_UP);
 }
 
-fn crosses_two_listeners(flow: Flow, public: IpAddr, core: IpAddr) {
+fn crosses_two_listeners(flow: Flow, public: Place, core: Place) {
     let Some(trial) = Trial::between(flow, public, core) else {
         return;
     };
-    let (public, core) = (free_address(public), free_address(core));
+    let [public, core] = [public, core].map(|place| trial.site.node("a", place));
     let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{}\"\negress = \"core\"", trial.callee);
     let config = NodeConfig::new("a", KEY).listener("public", public).listener("core", core).rule(&rule);
     let node = trial.start(&config);
@@ -62,11 +60,11 @@ fn crosses_two_listeners(flow: Flow, public: IpAddr, core: IpAddr) {
 
 /// Two pairs in one route set: each node pops its own two values and leaves the other's.
 fn crosses_two_nodes_of_two_listeners(flow: Flow) {
-    let Some(trial) = Trial::between(flow, IPV4, IPV4) else {
+    let Some(trial) = Trial::of(flow, PUBLIC_IPV4) else {
         return;
     };
-    let [public_a, core_a] = [IPV4, IPV4_SECOND].map(free_address);
-    let [core_b, public_b] = [IPV4_SECOND, IPV4].map(free_address);
+    let [public_a, core_a] = [PUBLIC_IPV4, CORE_IPV4].map(|place| trial.site.node("a", place));
+    let [core_b, public_b] = [CORE_IPV4, PUBLIC_IPV4].map(|place| trial.site.node("b", place));
     let rule_a =
         format!("listener = \"public\"\nhost = \"{DOMAIN}\"\nnext_hop = \"{core_b}\"\negress = \"core\"");
     let rule_b = format!(

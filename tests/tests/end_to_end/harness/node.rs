@@ -1,15 +1,14 @@
 //! A sluice node: its configuration, its process, and the counters it prints when it stops.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
 use super::process::Process;
-use super::scratch::Scratch;
+use super::site::{IoMode, Site, Variant};
 
 /// A route key; two nodes with the same one make a cluster.
 pub(crate) const KEY: &str = "1 000102030405060708090a0b0c0d0e0f";
@@ -24,28 +23,27 @@ pub(crate) const DOMAIN: &str = "example.net";
 pub(crate) struct NodeConfig {
     name: &'static str,
     key: &'static str,
-    trusted_sources: &'static [&'static str],
-    listeners: String,
+    trusting: bool,
+    listeners: Vec<(String, SocketAddr)>,
     rules: String,
 }
 
 impl NodeConfig {
-    /// A node that answers for [`DOMAIN`] and trusts the whole loopback.
+    /// A node that answers for [`DOMAIN`] and trusts everybody at the site. Where a site has several machines,
+    /// the name says which one it runs on.
     pub(crate) fn new(name: &'static str, key: &'static str) -> Self {
-        let trusted_sources = &["127.0.0.0/8", "::1/128"];
-        Self { name, key, trusted_sources, listeners: String::new(), rules: String::new() }
+        Self { name, key, trusting: true, listeners: Vec::new(), rules: String::new() }
     }
 
     /// Trusts nobody.
     pub(crate) fn trusting_nobody(mut self) -> Self {
-        self.trusted_sources = &[];
+        self.trusting = false;
         self
     }
 
     /// Adds a listener.
     pub(crate) fn listener(mut self, name: &str, address: SocketAddr) -> Self {
-        let table = format!("[[listen]]\nname = \"{name}\"\naddress = \"{address}\"\ntrusted = false\n\n");
-        self.listeners.push_str(&table);
+        self.listeners.push((name.to_owned(), address));
         self
     }
 
@@ -68,15 +66,44 @@ impl NodeConfig {
     }
 
     /// The TOML. Its paths are relative, so that the admin socket's is short wherever the scratch folder is.
-    fn toml(&self, key_file: &str) -> String {
-        let Self { name, trusted_sources, listeners, rules, .. } = self;
+    fn toml(&self, site: &Site, key_file: &str) -> String {
+        let Self { name, rules, .. } = self;
+        let workers = site.variant.workers;
+        let trusted_sources = if self.trusting { site.prefixes() } else { &[] };
+        let (io, listeners) = (self.io(site), self.listen());
         format!(
-            "[node]\nname = \"{name}\"\nworkers = 2\nkey_file = \"{key_file}\"\n\n\
+            "[node]\nname = \"{name}\"\nworkers = {workers}\nkey_file = \"{key_file}\"\n\n\
              [admin]\nsocket = \"{name}.sock\"\n\n\
              [trust]\nsources = {trusted_sources:?}\n\n\
              [routing]\nrecord_route = \"dialogs\"\ndomains = [\"{DOMAIN}\"]\n\n\
-             {listeners}{rules}"
+             {io}{listeners}{rules}"
         )
+    }
+
+    fn listen(&self) -> String {
+        let table = |(name, address): &(String, SocketAddr)| {
+            format!("[[listen]]\nname = \"{name}\"\naddress = \"{address}\"\ntrusted = false\n\n")
+        };
+        self.listeners.iter().map(table).collect()
+    }
+
+    /// How the site wants it: AF_XDP on every interface that a listener is on, or nothing said of it.
+    fn io(&self, site: &Site) -> String {
+        let Variant { io, queues, steer, xdp_mode, .. } = &site.variant;
+        if *io == IoMode::Udp {
+            return String::new();
+        }
+        let key = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| format!("{name} = \"{value}\"\n")).unwrap_or_default()
+        };
+        let mut toml = format!("[io]\nmode = \"af_xdp\"\n{}\n", key("steer", steer));
+        let interfaces = self.listeners.iter().filter_map(|(_, address)| site.interface_of(*address));
+        let interfaces: BTreeSet<&str> = interfaces.collect();
+        for name in interfaces {
+            let xdp_mode = key("xdp_mode", xdp_mode);
+            toml += &format!("[[interface]]\nname = \"{name}\"\nqueues = {queues}\n{xdp_mode}\n");
+        }
+        toml
     }
 }
 
@@ -88,14 +115,14 @@ pub(crate) struct Node {
 
 impl Node {
     /// Starts a node and waits until its sockets are bound.
-    pub(crate) fn start(scratch: &Scratch, config: &NodeConfig) -> Self {
-        let name = config.name;
+    pub(crate) fn start(site: &Site, config: &NodeConfig) -> Self {
+        let (name, scratch) = (config.name, site.scratch());
         let (key_file, toml_file) = (format!("{name}.key"), format!("{name}.toml"));
         scratch.write(&key_file, &format!("{}\n", config.key));
-        scratch.write(&toml_file, &config.toml(&key_file));
-        let mut command = Command::new(sluice_binary());
+        scratch.write(&toml_file, &config.toml(site, &key_file));
+        let mut command = site.node_command(&sluice_binary());
         command.args(["run", "--config", &toml_file]);
-        let mut process = Process::start(name, scratch.path(), &mut command);
+        let mut process = site.at_node(name, || Process::start(name, scratch.path(), &command));
         process.wait_until("ready", |process| says_ready(&process.stderr()));
         Self { process }
     }

@@ -1,9 +1,10 @@
 //! A user agent written by hand, for what SIPp does not do: one datagram at a time, byte for byte.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::message::{Field, Message};
+use super::site::{Place, Site};
 
 /// How long an expected datagram may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -20,8 +21,8 @@ pub(crate) struct Phone {
 
 impl Phone {
     /// A phone on a free port.
-    pub(crate) fn new(ip: IpAddr) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).expect("a free UDP port");
+    pub(crate) fn new(site: &Site, place: Place) -> Self {
+        let socket = UdpSocket::bind((site.end_ip(place), 0)).expect("a free UDP port");
         let address = socket.local_addr().expect("a bound socket has an address");
         Self { socket, address }
     }
@@ -33,7 +34,7 @@ impl Phone {
 
     /// Sends a message.
     pub(crate) fn send(&self, message: &Message, to: SocketAddr) {
-        self.socket.send_to(&message.datagram(), to).expect("a datagram is sent on the loopback");
+        self.socket.send_to(&message.datagram(), to).expect("the socket takes a datagram");
     }
 
     /// Waits for a datagram.

@@ -1,4 +1,5 @@
-//! Child processes that never outlive their test: whatever happens, dropping the guard stops, kills and reaps.
+//! Child processes that never outlive their test: whatever happens, dropping the guard stops, kills and
+//! reaps; and when the tests themselves are killed, the kernel kills the children of their threads.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -23,17 +24,20 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command`, its output going to `NAME.stdout` and `NAME.stderr` in `folder`.
-    pub(crate) fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+    pub(crate) fn start(name: &str, folder: &Path, command: &Command) -> Self {
         let stdout = folder.join(format!("{name}.stdout"));
         let stderr = folder.join(format!("{name}.stderr"));
         let create = |path: &Path| File::create(path).expect("a file in the scratch folder");
-        let child = command
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(command.get_program())
+            .args(command.get_args())
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(create(&stdout))
             .stderr(create(&stderr))
             .spawn()
-            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+            .unwrap_or_else(|error| panic!("{name}: setpriv (Debian: util-linux) does not start: {error}"));
         Self { name: name.to_owned(), child, stdout, stderr }
     }
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::ports;
 use super::process::{Process, tail};
 use super::scratch::Scratch;
 use super::trace::Trace;
@@ -88,7 +87,7 @@ impl Calls {
     /// Starts the end that is called and waits until it listens.
     pub(crate) fn start_callee(&self, scratch: &Scratch) -> Sipp {
         let mut sipp = self.start(scratch, "callee", self.callee, &[]);
-        sipp.process.wait_until("listening", |_| ports::is_bound(self.callee));
+        sipp.process.wait_until("listening", |_| is_bound(self.callee));
         sipp
     }
 
@@ -111,8 +110,18 @@ impl Calls {
         command.arg("-trace_msg").arg("-message_file").arg(&files.messages);
         command.arg("-trace_err").arg("-error_file").arg(&files.errors);
         command.arg("-trace_stat").arg("-stf").arg(&files.statistics);
-        Sipp { process: Process::start(&name, scratch.path(), &mut command), files }
+        Sipp { process: Process::start(&name, scratch.path(), &command), files }
     }
+}
+
+/// Whether some process in this thread's namespace has bound the UDP port, from the kernel's table: binding
+/// it to find out would be in the way of the process that is about to.
+fn is_bound(address: SocketAddr) -> bool {
+    let table = if address.is_ipv4() { "udp" } else { "udp6" };
+    let port = format!(":{:04X}", address.port());
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{table}"));
+    let table = table.expect("the kernel's table of UDP sockets");
+    table.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&port))
 }
 
 /// Where the scenarios are.

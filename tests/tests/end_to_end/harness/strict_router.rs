@@ -6,13 +6,14 @@
 //! - Responses go the way of the Vias. It keeps no state.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::message::{Field, Message, RouteValue, Via};
+use super::site::{Place, Site};
 
 /// How often the thread looks whether it shall stop.
 const POLL: Duration = Duration::from_millis(20);
@@ -39,8 +40,8 @@ pub(crate) struct StrictRouter {
 
 impl StrictRouter {
     /// Starts a router that sends requests outside a dialog to `next_hop`.
-    pub(crate) fn start(ip: IpAddr, next_hop: SocketAddr) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).expect("a free UDP port");
+    pub(crate) fn start(site: &Site, place: Place, next_hop: SocketAddr) -> Self {
+        let socket = UdpSocket::bind((site.end_ip(place), 0)).expect("a free UDP port");
         let address = socket.local_addr().expect("a bound socket has an address");
         socket.set_read_timeout(Some(POLL)).expect("a socket takes a timeout");
         let stop = Arc::new(AtomicBool::new(false));
@@ -95,7 +96,7 @@ impl Routing {
             true => self.request(message, source),
             false => self.response(message),
         };
-        self.socket.send_to(&message.datagram(), next_hop).expect("a datagram is sent on the loopback");
+        self.socket.send_to(&message.datagram(), next_hop).expect("the socket takes a datagram");
     }
 
     fn request(&mut self, mut message: Message, source: SocketAddr) -> (Message, SocketAddr) {

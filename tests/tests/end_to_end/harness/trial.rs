@@ -1,21 +1,21 @@
 //! A trial: SIPp calls through the nodes under test, every message checked where it arrives, and every
 //! node's counters checked at the end.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::crossing::{Hop, Path};
 use super::node::{Counters, DOMAIN, Node, NodeConfig};
-use super::ports;
 use super::requirements;
-use super::scratch::Scratch;
 use super::sipp::{CALLS, Calls, Ends, Flow};
+use super::site::{Place, Site};
 
 /// The two ends, before anything runs between them.
 #[derive(Debug)]
 pub(crate) struct Trial {
     flow: Flow,
-    scratch: Scratch,
+    /// Where it takes place.
+    pub(crate) site: Site,
     /// The caller's address.
     pub(crate) caller: SocketAddr,
     /// The callee's address.
@@ -23,24 +23,24 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// A trial with both ends on one address; `None` where what it needs is missing.
-    pub(crate) fn of(flow: Flow, ip: IpAddr) -> Option<Self> {
-        Self::between(flow, ip, ip)
+    /// A trial with both ends in one place; `None` where what it needs is missing.
+    pub(crate) fn of(flow: Flow, place: Place) -> Option<Self> {
+        Self::between(flow, place, place)
     }
 
     /// A trial between a caller and a callee; `None` where what it needs is missing.
-    pub(crate) fn between(flow: Flow, caller: IpAddr, callee: IpAddr) -> Option<Self> {
-        requirements::are_met(&[caller, callee]).then(|| Self {
-            flow,
-            scratch: Scratch::new(),
-            caller: ports::free_address(caller),
-            callee: ports::free_address(callee),
-        })
+    pub(crate) fn between(flow: Flow, caller: Place, callee: Place) -> Option<Self> {
+        if !requirements::sipp() {
+            return None;
+        }
+        let site = Site::open(&[caller, callee])?;
+        let (caller, callee) = (site.end(caller), site.end(callee));
+        Some(Self { flow, site, caller, callee })
     }
 
     /// Starts a node.
     pub(crate) fn start(&self, config: &NodeConfig) -> Node {
-        Node::start(&self.scratch, config)
+        Node::start(&self.site, config)
     }
 
     /// Calls [`DOMAIN`] by way of `first_hop`, checks what crossed `hops`, stops the nodes and checks
@@ -51,7 +51,7 @@ impl Trial {
 
     /// As [`Self::call_domain`], with another Request-URI.
     pub(crate) fn call(self, request_uri: &str, first_hop: SocketAddr, hops: Vec<Hop>, nodes: Vec<Node>) {
-        let ends = self.calls(request_uri, first_hop).run(&self.scratch);
+        let ends = self.calls(request_uri, first_hop).run(self.site.scratch());
         Path { caller: self.caller, callee: self.callee, hops }.check(self.flow, &ends);
         for node in nodes {
             assert_forwarded(&node.stop(), &ends);
@@ -70,8 +70,8 @@ impl Trial {
         let mut calls = self.calls(&format!("sip:callee@{DOMAIN}"), listener);
         calls.pause = Duration::from_secs(3);
         let first = self.start(config);
-        let mut callee = calls.start_callee(&self.scratch);
-        let caller = calls.start_caller(&self.scratch);
+        let mut callee = calls.start_callee(self.site.scratch());
+        let caller = calls.start_caller(self.site.scratch());
         callee.wait_until_received(last_before_pause, CALLS);
         let before = first.stop();
         let second = self.start(config);
