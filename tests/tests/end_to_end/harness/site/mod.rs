@@ -17,6 +17,7 @@
 //! while a test runs: `nsenter --target PID_OF_SLUICE --net`.
 
 mod capture;
+mod cpu;
 mod ip;
 mod loopback;
 mod namespaces;
@@ -29,7 +30,9 @@ use std::process::Command;
 use super::requirements;
 use super::scratch::Scratch;
 use capture::Capture;
-use namespaces::Namespaces;
+use cpu::OneCpu;
+pub(crate) use ip::ip;
+pub(crate) use namespaces::{Namespaces, mac};
 pub(crate) use variant::{IoMode, Kind, Variant};
 
 /// One of the two networks that a node connects.
@@ -89,6 +92,7 @@ pub(crate) struct Site {
     // Dropped in this order: who writes into the folder before the folder.
     capture: Option<Capture>,
     namespaces: Option<Namespaces>,
+    cpu: OneCpu,
     scratch: Scratch,
 }
 
@@ -96,6 +100,11 @@ impl Site {
     /// The site that the environment asks for, with addresses of these places; `None` where it cannot be had.
     pub(crate) fn open(places: &[Place]) -> Option<Self> {
         Self::of(Variant::from_environment(), places)
+    }
+
+    /// A site in namespaces whatever the environment says of that, for tests that take links and routes away.
+    pub(crate) fn of_namespaces() -> Option<Self> {
+        Self::of(Variant { kind: Kind::Namespaces, ..Variant::from_environment() }, &[])
     }
 
     /// The site of a variant.
@@ -112,7 +121,7 @@ impl Site {
         }
         let scratch = Scratch::new();
         let capture = (variant.capture && namespaces.is_some()).then(|| Capture::start(scratch.path()));
-        Some(Self { variant, capture, namespaces, scratch })
+        Some(Self { variant, capture, namespaces, cpu: OneCpu::new(), scratch })
     }
 
     /// The IP address of the ends in a place.
@@ -152,12 +161,18 @@ impl Site {
         self.namespaces.as_ref().map(|_| namespaces::network_of(address.ip()).name())
     }
 
-    /// Runs `work` in the namespace of a node; what it starts stays there. On the loopback it just runs.
+    /// Runs `work` on the node's machine: in its namespace, where there are some, and on all CPUs. What it
+    /// starts stays there.
     pub(crate) fn at_node<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
-        match &self.namespaces {
+        self.cpu.lifted(|| match &self.namespaces {
             None => work(),
             Some(namespaces) => namespaces.at_node(name, work),
-        }
+        })
+    }
+
+    /// The CPUs of a node's workers, where there is one for each.
+    pub(crate) fn cpus_of(&self, workers: usize) -> Option<Vec<usize>> {
+        self.cpu.of_workers(workers)
     }
 
     /// The command that starts `program` as a node, to be spawned in [`Self::at_node`].
@@ -166,6 +181,11 @@ impl Site {
             None => Command::new(program),
             Some(_) => namespaces::node_command(program),
         }
+    }
+
+    /// The namespaces of a site that was made by [`Self::of_namespaces`].
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        self.namespaces.as_ref().expect("the test asked for namespaces")
     }
 
     /// The folder of the test's files.
