@@ -30,6 +30,8 @@
 //!
 //!     caller ---------------- public [ node a ] core ---- strict router ------ callee
 //!     caller -- strict router ---- public [ node a ] core -------------------- callee
+//!
+//! faults, spread, same_bytes: in the modules
 //! ```
 //!
 //! The scenarios are in `tests/sipp`: `call` (INVITE, 100, 180, 200, ACK, re-INVITE, BYE by the caller),
@@ -69,6 +71,13 @@
 //! | `strangers::ack_for_a_refusal_is_absorbed` | the ACK for the node's own 403 is known by its To tag |
 //! | `no_memory::same_request_same_bytes` | the same request gives the same bytes, also after a restart; so does the same response |
 //! | `no_memory::another_node_of_the_cluster_*` | a CANCEL that crosses another node with the same key has the INVITE's branch |
+//! | `faults::large_messages_cross` | fragments come in and go out; what grows over the MTU in the node leaves |
+//! | `faults::route_mtu_is_respected` | fragments fit the route where it takes less than the link |
+//! | `faults::{unreachable_*,link_*,neighbour_*,route_*,interface_*}` | no call is lost for a link, neighbour, route or interface that goes, comes back or changes, traffic flows again within a second, and no frame is lost |
+//! | `faults::killed_and_started_again` | nor for a SIGKILL; what is left behind is in nobody's way |
+//! | `spread::{two,four}_workers_*` | one pair of addresses is the work of all workers, within 5 % (AF_XDP); the order of a call's messages stays |
+//! | `spread::a_call_stays_with_its_worker` | all messages of a Call-ID are one worker's |
+//! | `same_bytes::*` | the golden vectors, by real I/O: the same bytes by ordinary sockets and by AF_XDP |
 //! | `no_memory::restart_*` | a node that is stopped and started again carries on with every dialog |
 //!
 //! # Running
@@ -85,10 +94,16 @@
 #[path = "end_to_end/harness/mod.rs"]
 mod harness;
 
+#[path = "end_to_end/faults.rs"]
+mod faults;
 #[path = "end_to_end/no_memory.rs"]
 mod no_memory;
 #[path = "end_to_end/one_node.rs"]
 mod one_node;
+#[path = "end_to_end/same_bytes.rs"]
+mod same_bytes;
+#[path = "end_to_end/spread.rs"]
+mod spread;
 #[path = "end_to_end/strangers.rs"]
 mod strangers;
 #[path = "end_to_end/strict_routers.rs"]

@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
-use super::process::Process;
+use serde_json::Value;
+
+use super::process::{Process, poll_until};
 use super::site::{IoMode, Site, Variant};
 
 /// A route key; two nodes with the same one make a cluster.
@@ -26,13 +29,25 @@ pub(crate) struct NodeConfig {
     trusting: bool,
     listeners: Vec<(String, SocketAddr)>,
     rules: String,
+    routing: Option<&'static str>,
+    workers: Option<usize>,
+    io: Option<IoMode>,
 }
 
 impl NodeConfig {
     /// A node that answers for [`DOMAIN`] and trusts everybody at the site. Where a site has several machines,
     /// the name says which one it runs on.
     pub(crate) fn new(name: &'static str, key: &'static str) -> Self {
-        Self { name, key, trusting: true, listeners: Vec::new(), rules: String::new() }
+        Self {
+            name,
+            key,
+            trusting: true,
+            listeners: Vec::new(),
+            rules: String::new(),
+            routing: None,
+            workers: None,
+            io: None,
+        }
     }
 
     /// Trusts nobody.
@@ -65,18 +80,47 @@ impl NodeConfig {
         self.rule(&format!("host = \"{DOMAIN}\"\ntarget_set = \"core\""))
     }
 
+    /// Writes everything but the node's own tables as given: the listeners are then only told of, for their
+    /// interfaces.
+    pub(crate) fn routing(mut self, tables: &'static str) -> Self {
+        self.routing = Some(tables);
+        self
+    }
+
+    /// Another number of workers than the environment's.
+    pub(crate) fn workers(mut self, count: usize) -> Self {
+        self.workers = Some(count);
+        self
+    }
+
+    /// Another I/O than the environment's.
+    pub(crate) fn io(mut self, io: IoMode) -> Self {
+        self.io = Some(io);
+        self
+    }
+
     /// The TOML. Its paths are relative, so that the admin socket's is short wherever the scratch folder is.
     fn toml(&self, site: &Site, key_file: &str) -> String {
-        let Self { name, rules, .. } = self;
-        let workers = site.variant.workers;
-        let trusted_sources = if self.trusting { site.prefixes() } else { &[] };
-        let (io, listeners) = (self.io(site), self.listen());
+        let name = self.name;
+        let workers = self.workers.unwrap_or(site.variant.workers);
+        let cpus =
+            site.cpus_of(workers).map(|cpus| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
+        let cpus = cpus.map(|cpus| format!("cpus = \"{cpus}\"\n")).unwrap_or_default();
+        let io = self.io_tables(site);
+        let routing = self.routing.map_or_else(|| self.routing_tables(site), str::to_owned);
         format!(
-            "[node]\nname = \"{name}\"\nworkers = {workers}\nkey_file = \"{key_file}\"\n\n\
-             [admin]\nsocket = \"{name}.sock\"\n\n\
-             [trust]\nsources = {trusted_sources:?}\n\n\
+            "[node]\nname = \"{name}\"\nworkers = {workers}\n{cpus}key_file = \"{key_file}\"\n\n\
+             [admin]\nsocket = \"{name}.sock\"\n\n{io}{routing}"
+        )
+    }
+
+    fn routing_tables(&self, site: &Site) -> String {
+        let trusted_sources = if self.trusting { site.prefixes() } else { &[] };
+        let (listeners, rules) = (self.listen(), &self.rules);
+        format!(
+            "[trust]\nsources = {trusted_sources:?}\n\n\
              [routing]\nrecord_route = \"dialogs\"\ndomains = [\"{DOMAIN}\"]\n\n\
-             {io}{listeners}{rules}"
+             {listeners}{rules}"
         )
     }
 
@@ -88,9 +132,9 @@ impl NodeConfig {
     }
 
     /// How the site wants it: AF_XDP on every interface that a listener is on, or nothing said of it.
-    fn io(&self, site: &Site) -> String {
+    fn io_tables(&self, site: &Site) -> String {
         let Variant { io, queues, steer, xdp_mode, .. } = &site.variant;
-        if *io == IoMode::Udp {
+        if self.io.unwrap_or(*io) == IoMode::Udp {
             return String::new();
         }
         let key = |name: &str, value: &Option<String>| {
@@ -110,6 +154,9 @@ impl NodeConfig {
 /// A running node.
 #[derive(Debug)]
 pub(crate) struct Node {
+    name: &'static str,
+    io: IoMode,
+    folder: PathBuf,
     process: Process,
 }
 
@@ -124,7 +171,52 @@ impl Node {
         command.args(["run", "--config", &toml_file]);
         let mut process = site.at_node(name, || Process::start(name, scratch.path(), &command));
         process.wait_until("ready", |process| says_ready(&process.stderr()));
-        Self { process }
+        let io = config.io.unwrap_or(site.variant.io);
+        Self { name, io, folder: scratch.path().to_owned(), process }
+    }
+
+    /// Kills the node (SIGKILL), which has no time for anything.
+    pub(crate) fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// The counters of the running node.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters::of(&self.stats(&[])["counters"])
+    }
+
+    /// The counters of each worker, without the kernel path of AF_XDP.
+    pub(crate) fn workers(&self) -> Vec<Counters> {
+        let stats = self.stats(&["--per-worker"]);
+        let workers = stats["workers"].as_array().expect("a list of workers").iter();
+        let named =
+            workers.filter(|worker| worker["name"].as_str().is_some_and(|name| name.starts_with("worker ")));
+        named.map(|worker| Counters::of(&worker["counters"])).collect()
+    }
+
+    fn stats(&self, options: &[&str]) -> Value {
+        let mut command = Command::new(sluice_binary());
+        command.args(["stats", "--json", "--socket"]).arg(format!("{}.sock", self.name)).args(options);
+        let output = command.current_dir(&self.folder).output().expect("sluice stats starts");
+        assert!(output.status.success(), "sluice stats: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// When nothing is under way, every frame is either free or on one of the rings: none was lost, and none
+    /// is there twice. Only ordinary sockets have no frames.
+    pub(crate) fn assert_all_frames_are_there(&self) {
+        let mut counters = self.counters();
+        if self.io == IoMode::Udp {
+            assert_eq!(counters.get("frames"), 0, "ordinary sockets have no frames: {counters:#?}");
+            return;
+        }
+        let all = |counters: &Counters| FRAME_PLACES.iter().map(|place| counters.get(place)).sum::<u64>();
+        assert!(counters.get("frames") > 0, "AF_XDP has frames: {counters:#?}");
+        let there = poll_until(Duration::from_secs(3), || {
+            counters = self.counters();
+            all(&counters) == counters.get("frames")
+        });
+        assert!(there, "all frames are somewhere, and {} are: {counters:#?}", all(&counters));
     }
 
     /// Stops the node, which must end cleanly, and reads its counters.
@@ -135,6 +227,9 @@ impl Node {
         Counters::parse(&self.process.stdout())
     }
 }
+
+/// Where a frame can be when nothing is under way.
+const FRAME_PLACES: [&str; 4] = ["frames_free", "frames_fill", "frames_transmit", "frames_handover"];
 
 /// Whether the log has the word; "already in use" does not count.
 fn says_ready(log: &str) -> bool {
@@ -165,6 +260,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Those of `sluice stats --json`.
+    fn of(object: &Value) -> Self {
+        let object = object.as_object().expect("an object of counters");
+        let counter = |(name, value): (&String, &Value)| (name.clone(), value.as_u64().expect("a number"));
+        Self { values: object.iter().map(counter).collect() }
+    }
+
     /// Reads the lines `name value`; others are for people.
     fn parse(output: &str) -> Self {
         let lines = output.lines().filter_map(|line| line.trim().rsplit_once(' '));

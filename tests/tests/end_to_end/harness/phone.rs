@@ -1,7 +1,7 @@
 //! A user agent written by hand, for what SIPp does not do: one datagram at a time, byte for byte.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use super::message::{Field, Message};
 use super::site::{Place, Site};
@@ -22,9 +22,19 @@ pub(crate) struct Phone {
 impl Phone {
     /// A phone on a free port.
     pub(crate) fn new(site: &Site, place: Place) -> Self {
-        let socket = UdpSocket::bind((site.end_ip(place), 0)).expect("a free UDP port");
+        Self::at(site.end_ip(place))
+    }
+
+    /// A phone on a free port of an address.
+    pub(crate) fn at(ip: IpAddr) -> Self {
+        let socket = UdpSocket::bind((ip, 0)).expect("a free UDP port");
         let address = socket.local_addr().expect("a bound socket has an address");
         Self { socket, address }
+    }
+
+    /// Its socket, for who has more to send than one message at a time.
+    pub(crate) fn into_socket(self) -> UdpSocket {
+        self.socket
     }
 
     /// Its SIP URI.
@@ -55,6 +65,18 @@ impl Phone {
             "nothing may come, but: {}",
             Message::parse(&datagram.unwrap_or_default())
         );
+    }
+
+    /// Waits for the message with this Call-ID; others are let pass.
+    pub(crate) fn receive_of(&self, call_id: &str, patience: Duration) -> Option<Message> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            let message = Message::parse(&self.datagram_within(left)?);
+            if message.call_id() == call_id {
+                return Some(message);
+            }
+        }
     }
 
     fn datagram_within(&self, patience: Duration) -> Option<Vec<u8>> {
@@ -100,6 +122,23 @@ impl Message {
     pub(crate) fn with_route(mut self, uri: &str) -> Self {
         self.fields.insert(0, Field::new("Route", &format!("<{uri}>")));
         self
+    }
+
+    /// Gives it a body.
+    pub(crate) fn with_body(mut self, body: String) -> Self {
+        let field = self.fields.iter_mut().find(|field| field.is("Content-Length"));
+        *field.expect("a Content-Length") = Field::new("Content-Length", &body.len().to_string());
+        self.body = body;
+        self
+    }
+
+    /// The response to a request (RFC 3261 8.2.6.2), without a tag.
+    pub(crate) fn response_to(request: &Self, status: &str) -> Self {
+        let copied = ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"];
+        let is_copied = |field: &&Field| copied.iter().any(|name| field.is(name));
+        let mut fields: Vec<Field> = request.fields.iter().filter(is_copied).cloned().collect();
+        fields.push(Field::new("Content-Length", "0"));
+        Self { start_line: format!("SIP/2.0 {status}"), fields, body: String::new() }
     }
 
     /// Gives To a tag.

@@ -46,6 +46,12 @@ impl Process {
         assert!(self.try_terminate(), "{}: SIGTERM could not be sent: {}", self.name, self.evidence());
     }
 
+    /// Kills the process (SIGKILL) and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("the child is ours to kill");
+        self.child.wait().expect("the child is ours to wait for");
+    }
+
     /// The shell sends the signal, for `std` cannot. The child is not reaped yet, so its number is still
     /// its own.
     fn try_terminate(&self) -> bool {

@@ -3,6 +3,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+/// Runs lines of `ip` (iproute2), which must all succeed.
+pub(crate) fn ip(lines: &str) {
+    try_ip(lines).unwrap_or_else(|error| panic!("ip: {error}\n{lines}"));
+}
+
 /// Runs lines of `ip`, up to the first that fails, and returns what it says.
 pub(super) fn try_ip(lines: &str) -> Result<(), String> {
     let mut command = Command::new("ip");

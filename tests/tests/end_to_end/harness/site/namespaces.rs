@@ -1,6 +1,6 @@
 //! Network namespaces: one for the ends, where the test's thread is, and one for each node.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
@@ -158,6 +158,11 @@ fn enter(namespace: &File) {
 /// A new namespace, with this thread in it.
 fn fresh() -> Result<File, String> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|error| format!("network namespaces need root: {error}"))?;
+    // Also where the machine is strict: routes are changed to ways that answers do not come back by.
+    for scope in ["all", "default"] {
+        let setting = format!("/proc/sys/net/ipv4/conf/{scope}/rp_filter");
+        fs::write(setting, "0").map_err(|error| format!("a namespace cannot be set up: {error}"))?;
+    }
     Ok(current())
 }
 
@@ -216,7 +221,7 @@ pub(super) fn network_of(ip: IpAddr) -> Network {
 }
 
 /// The hardware address of whoever's IP addresses end with `number`.
-fn mac(network: Network, number: u8) -> String {
+pub(crate) fn mac(network: Network, number: u8) -> String {
     let network = if network == Network::Public { 1 } else { 2 };
     format!("02:00:00:00:{network:02x}:{number:02x}")
 }
