@@ -17,6 +17,7 @@ use std::time::Duration;
 use sluice_tests::{Vector, golden, plan};
 
 use crate::harness::node::{Node, NodeConfig};
+use crate::harness::phone::receive;
 use crate::harness::site::{IoMode, Network, Site, ip};
 
 /// The key of the vectors: "the vectors' key".
@@ -128,7 +129,7 @@ impl Ends {
         let socket = &self.sockets[&to];
         socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket takes a timeout");
         let mut buffer = vec![0; 65_536];
-        let (length, from) = socket.recv_from(&mut buffer).unwrap_or_else(|e| panic!("{io:?}, {name}: {e}"));
+        let (length, from) = receive(socket, &mut buffer).unwrap_or_else(|e| panic!("{io:?}, {name}: {e}"));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (left, right) = (text(&buffer[..length]), text(&vector.output));
         assert!(buffer[..length] == vector.output, "{io:?}, {name}: left:\n{left}\nas it should:\n{right}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::harness::message::Message;
 use crate::harness::node::{KEY, Node, NodeConfig};
-use crate::harness::phone::Phone;
+use crate::harness::phone::{Phone, receive};
 use crate::harness::site::{CORE_IPV4, IoMode, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 
 /// Calls. The share of one of four workers strays by 1.2 % of itself (one sigma) when each call goes to one
@@ -143,7 +143,7 @@ impl Scene {
 
     fn receive_next(&self, arrived: &mut HashMap<String, u32>) {
         let mut buffer = [0; 2_048];
-        let length = self.receiver.recv(&mut buffer).expect("each message arrives in time");
+        let (length, _) = receive(&self.receiver, &mut buffer).expect("each message arrives in time");
         let message = Message::parse(&buffer[..length]);
         let last = arrived.entry(message.call_id().to_owned()).or_default();
         assert_eq!(message.cseq().0, *last + 1, "in the order they were sent:\n{message}");

@@ -131,11 +131,11 @@ impl NodeConfig {
         self.listeners.iter().map(table).collect()
     }
 
-    /// How the site wants it: AF_XDP on every interface that a listener is on, or nothing said of it.
+    /// How the site wants it: ordinary sockets, or AF_XDP on every interface that a listener is on.
     fn io_tables(&self, site: &Site) -> String {
         let Variant { io, queues, steer, xdp_mode, .. } = &site.variant;
         if self.io.unwrap_or(*io) == IoMode::Udp {
-            return String::new();
+            return "[io]\nmode = \"udp\"\n\n".to_owned();
         }
         let key = |name: &str, value: &Option<String>| {
             value.as_ref().map(|value| format!("{name} = \"{value}\"\n")).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! A user agent written by hand, for what SIPp does not do: one datagram at a time, byte for byte.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -82,7 +83,7 @@ impl Phone {
     fn datagram_within(&self, patience: Duration) -> Option<Vec<u8>> {
         self.socket.set_read_timeout(Some(patience)).expect("a socket takes a timeout");
         let mut buffer = vec![0; 65_536];
-        let (length, _) = self.socket.recv_from(&mut buffer).ok()?;
+        let (length, _) = receive(&self.socket, &mut buffer).ok()?;
         buffer.truncate(length);
         Some(buffer)
     }
@@ -104,6 +105,17 @@ impl Phone {
             start_line: format!("{method} {request_uri} SIP/2.0"),
             fields: fields.map(|(name, value)| Field::new(name, value)).to_vec(),
             body: String::new(),
+        }
+    }
+}
+
+/// Receives, also when the kernel interrupts the wait: it does so for more than signals, and a socket with a
+/// timeout is not asked again by itself.
+pub(crate) fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    loop {
+        match socket.recv_from(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            received => return received,
         }
     }
 }

@@ -13,6 +13,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::message::{Field, Message, RouteValue, Via};
+use super::phone::receive;
 use super::site::{Place, Site};
 
 /// How often the thread looks whether it shall stop.
@@ -85,7 +86,7 @@ struct Routing {
 impl Routing {
     fn route_one(&mut self) {
         let mut buffer = [0; 65_536];
-        let (length, source) = match self.socket.recv_from(&mut buffer) {
+        let (length, source) = match receive(&self.socket, &mut buffer) {
             Ok(datagram) => datagram,
             // Nothing came, or an ICMP message says that an end has left already.
             Err(error) if is_idle(error.kind()) => return,
