@@ -432,6 +432,7 @@ impl Scene {
         let calls = Calls {
             flow: STUBBORN,
             count: CALLS,
+            rate: self.site.variant.call_rate,
             caller: self.sipp_caller,
             callee: self.sipp_callee,
             first_hop: self.listener,

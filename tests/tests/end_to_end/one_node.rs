@@ -116,6 +116,7 @@ fn node_answers_options(place: Place) {
     let calls = Calls {
         flow: OPTIONS,
         count: COUNT,
+        rate: site.variant.call_rate,
         caller,
         callee,
         first_hop: listener,

@@ -13,8 +13,6 @@ use super::trace::Trace;
 
 /// Calls of a run.
 pub(crate) const CALLS: usize = 200;
-/// Calls begun in a second.
-const CALL_RATE: usize = 200;
 /// When SIPp gives up, in seconds. A run takes about one.
 const TIMEOUT_S: u64 = 30;
 
@@ -67,6 +65,8 @@ pub(crate) struct Calls {
     pub(crate) flow: Flow,
     /// How many calls.
     pub(crate) count: usize,
+    /// How many of them begin in a second.
+    pub(crate) rate: usize,
     /// The caller's address.
     pub(crate) caller: SocketAddr,
     /// The callee's address.
@@ -96,7 +96,7 @@ impl Calls {
 
     /// Starts the end that calls.
     pub(crate) fn start_caller(&self, scratch: &Scratch) -> Sipp {
-        let (first_hop, rate) = (self.first_hop.to_string(), CALL_RATE.to_string());
+        let (first_hop, rate) = (self.first_hop.to_string(), self.rate.to_string());
         let arguments = [&first_hop, "-r", &rate, "-key", "request_uri", &self.request_uri];
         self.start(scratch, "caller", self.caller, &arguments)
     }

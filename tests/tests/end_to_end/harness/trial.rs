@@ -89,6 +89,7 @@ impl Trial {
         Calls {
             flow: self.flow,
             count: CALLS,
+            rate: self.site.variant.call_rate,
             caller: self.caller,
             callee: self.callee,
             first_hop,

@@ -42,6 +42,9 @@ pub(crate) struct Variant {
     /// `SLUICE_OFFLOAD=on|off`: with it, which is veth's default, the kernel leaves the checksums of what it
     /// sends to the device, that is: to nobody, and what comes to a node by the kernel has none that is right.
     pub(crate) offload: bool,
+    /// `SLUICE_CALL_RATE`: calls that SIPp begins in a second; 200 unless said otherwise. An emulated machine
+    /// needs fewer.
+    pub(crate) call_rate: usize,
     /// `SLUICE_CAPTURE=on|off`: writes down all that the nodes send and has tshark look for faults in it.
     pub(crate) capture: bool,
 }
@@ -58,6 +61,7 @@ impl Variant {
             steer: text("SLUICE_STEER"),
             xdp_mode: text("SLUICE_XDP_MODE"),
             offload: choice("SLUICE_OFFLOAD", &[("on", true), ("off", false)]),
+            call_rate: number("SLUICE_CALL_RATE").unwrap_or(200),
             capture: choice("SLUICE_CAPTURE", &[("off", false), ("on", true)]),
         };
         let bare = variant.kind == Kind::Loopback;
