@@ -1,7 +1,7 @@
 //! A node's way to the network: AF_XDP or ordinary sockets, as the configuration says, and what threads work on it.
 
 use super::admin::WorkerSubject;
-use super::af_xdp::{self, AfXdp, Watch};
+use super::af_xdp::{AfXdp, Prepared, Watch};
 use super::config::NodePlan;
 use super::config::error::reason;
 use super::config::file::Mode;
@@ -98,9 +98,10 @@ impl Plane {
         let mut workers = subjects(node);
         let stats: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
         let kernel_stats = Arc::new(Stats::new());
+        let prepared = Prepared::new(node, &routes.load())?;
         let udp = bind(node, &kernel_stats)?;
         let granted = udp.granted().collect();
-        let AfXdp { ports, kernel_path, watch } = af_xdp::set_up(node, routes, &stats, udp)?;
+        let AfXdp { ports, kernel_path, watch } = prepared.set_up(node, routes, &stats, udp)?;
         workers.push(WorkerSubject { name: "kernel path".to_owned(), cpu: None, stats: kernel_stats });
         let mut ios: Vec<_> = ports.into_iter().map(|port| AnyIo::AfXdp(Box::new(port))).collect();
         ios.push(AnyIo::KernelPath(Box::new(kernel_path)));

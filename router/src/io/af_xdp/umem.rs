@@ -40,6 +40,14 @@ pub struct Geometry {
     pub headroom: u32,
 }
 
+impl Geometry {
+    /// Bytes of the longest packet that the kernel puts in a frame.
+    #[must_use]
+    pub fn packet_bytes_max(&self) -> usize {
+        self.frame_size.saturating_sub(self.headroom + PACKET_HEADROOM) as usize
+    }
+}
+
 /// What the memory consists of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pages {
@@ -136,7 +144,7 @@ impl Umem {
     /// Bytes of the longest packet that the kernel puts in a frame; longer ones it drops (`net/xdp/xsk.c`, `__xsk_rcv`).
     #[must_use]
     pub fn packet_bytes_max(&self) -> usize {
-        self.geometry.frame_size as usize - self.packet_offset()
+        self.geometry.packet_bytes_max()
     }
 
     /// How chunks are told by address.

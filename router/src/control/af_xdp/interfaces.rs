@@ -1,0 +1,110 @@
+//! Which interfaces AF_XDP is set up on.
+
+use crate::control::config::file;
+use crate::control::config::{NodeInterface, NodeListener, NodePlan};
+use crate::control::interface::Interface;
+use crate::control::links::{device, link_of};
+use crate::control::xdp::Attached;
+use crate::io::af_xdp::socket::{InterfacePlan, ZeroCopy};
+use crate::io::af_xdp::umem::{Geometry, Umem};
+use crate::ip_route::{IpRoutes, LinkIndex, LinkKind};
+use anyhow::bail;
+use std::collections::BTreeSet;
+use tracing::info;
+
+/// An interface that AF_XDP is set up on.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    pub(super) plan: NodeInterface,
+    pub(super) link: LinkIndex,
+    pub(super) queues: u32,
+    pub(super) driver: String,
+}
+
+/// The interfaces that the configuration names, else those of the listeners.
+pub(super) fn choose(node: &NodePlan, routes: &IpRoutes) -> anyhow::Result<Vec<Chosen>> {
+    let mut named = node.interfaces.clone();
+    if named.is_empty() {
+        let names: BTreeSet<_> = node.listeners.iter().filter_map(|l| device_of(l, routes)).collect();
+        named.extend(names.iter().map(|name| NodeInterface::of(name)));
+    }
+    if named.is_empty() {
+        let wildcards = node.listeners.iter().any(|listener| listener.address.ip().is_unspecified());
+        bail!(
+            "no interface: {}",
+            if wildcards {
+                "a listener on all addresses needs [[interface]] tables that name them"
+            } else {
+                "the listeners' addresses are on none but the loopback"
+            }
+        );
+    }
+    named.into_iter().map(|plan| Chosen::new(plan, routes)).collect()
+}
+
+/// The name of the device below a listener's interface, if that is known and not the loopback.
+fn device_of(listener: &NodeListener, routes: &IpRoutes) -> Option<String> {
+    let device = device(routes, link_of(listener, routes)?)?;
+    (device.kind == LinkKind::Physical).then(|| device.name.clone())
+}
+
+impl Chosen {
+    fn new(plan: NodeInterface, routes: &IpRoutes) -> anyhow::Result<Self> {
+        let name = &plan.name;
+        let known = || routes.links().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", ");
+        let (Some(interface), Some(link)) = (Interface::find(name)?, routes.link_named(name)) else {
+            bail!("interface {name}: there is none of this name; there are {}", known());
+        };
+        match link.kind {
+            LinkKind::Physical => {}
+            LinkKind::Vlan { .. } => {
+                let below = device(routes, link).map_or("?", |link| &link.name);
+                bail!("interface {name} is a VLAN: name the device below it, {below}");
+            }
+            LinkKind::Loopback => bail!("interface {name} is the loopback: it has no queues for AF_XDP"),
+            LinkKind::Other => bail!("interface {name} has no Ethernet frames"),
+        }
+        if let Some(program) = interface.xdp.first() {
+            bail!(
+                "interface {name} has an XDP program already, number {}; it is left alone: see `bpftool prog show id {}`, \
+                 and take it off with `ip link set {name} xdp off` if nobody needs it",
+                program.id,
+                program.id
+            );
+        }
+        let there = interface.rx_queues.min(interface.tx_queues) as u32;
+        let queues = plan.queues.unwrap_or(there);
+        if queues > there {
+            bail!(
+                "interface {name} has {there} queues, too few for interface.queues = {queues}: \
+                 `ethtool -L {name} combined {queues}`, or ask for fewer"
+            );
+        }
+        let driver = interface.driver.unwrap_or_else(|| "no driver".to_owned());
+        Ok(Self { link: link.index, queues, driver, plan })
+    }
+
+    pub(super) fn plan(&self) -> InterfacePlan {
+        let zero_copy = match self.plan.zero_copy {
+            file::ZeroCopy::Auto => ZeroCopy::Auto,
+            file::ZeroCopy::Require => ZeroCopy::Require,
+            file::ZeroCopy::Never => ZeroCopy::Never,
+        };
+        InterfacePlan { name: self.plan.name.clone(), if_index: self.link.0, queues: self.queues, zero_copy }
+    }
+
+    /// One line of what is in force.
+    pub(super) fn report(&self, attached: Attached, mode: &str, rings: u32, umem: &Umem) {
+        let Self { plan, queues, driver, .. } = self;
+        let (name, Geometry { frame_size, .. }, pages) = (&plan.name, umem.geometry(), umem.pages());
+        let xdp = match attached {
+            Attached::Native => "native",
+            Attached::Generic => "generic",
+        };
+        let s = if *queues == 1 { "" } else { "s" };
+        info!(
+            "interface {name} ({driver}): AF_XDP, {xdp} XDP, {mode}, {queues} queue{s}, rings of {rings}, \
+             frames of {frame_size} bytes on {pages}"
+        );
+    }
+}

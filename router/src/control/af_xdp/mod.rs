@@ -1,0 +1,296 @@
+//! The start of the AF_XDP data plane: which interfaces, and everything on them in the order that loses nothing.
+//!
+//! ```text
+//! interfaces, queues -> frames -> sockets bound, fill rings full -> program loaded, told the sockets and the listeners -> attached
+//! ```
+//!
+//! Until the program is attached the kernel's own sockets get everything, and afterwards what the program leaves to them; so the kernel path's sockets are there before
+//! any of this, and after all of it.
+
+mod interfaces;
+mod sizes;
+mod watch;
+
+pub use watch::Watch;
+
+use super::config::NodePlan;
+use super::config::file::Mode;
+use super::privilege;
+use super::xdp::{Settings, Steering};
+use crate::io::af_xdp::bell::Bell;
+use crate::io::af_xdp::depot::{Depot, Stack};
+use crate::io::af_xdp::handover::Handovers;
+use crate::io::af_xdp::kernel_path::KernelPath;
+use crate::io::af_xdp::ledger::{self, Page};
+use crate::io::af_xdp::listeners::Listeners;
+use crate::io::af_xdp::port::{Port, Shared, Supplier};
+use crate::io::af_xdp::socket::{self, WorkerSockets};
+use crate::io::af_xdp::umem::{Frame, Umem};
+use crate::io::udp::Udp;
+use crate::ip_route::{IpRoutes, Published};
+use crate::stats::Stats;
+use anyhow::{Context, bail};
+use interfaces::{Chosen, choose};
+use sizes::{RING_ENTRIES, STACK_FRAMES, Sizes};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::debug;
+
+/// Room for datagrams on their way to the kernel path. It sends some 300,000 a second, so this is three milliseconds.
+const HANDOVERS_MAX: usize = 1_024;
+
+/// The oldest kernel: the program calls `bpf_loop` (5.17). Before that come shared frames between interfaces (5.10), links (5.9), preferred busy polling (5.11).
+const KERNEL_MIN: (u32, u32) = (5, 17);
+
+/// The data plane, set up and attached.
+pub struct AfXdp {
+    /// For each worker its sockets.
+    pub ports: Vec<Port>,
+    /// What the kernel's sockets get, and send.
+    pub kernel_path: KernelPath,
+    /// What is watched while they work.
+    pub watch: Arc<Watch>,
+}
+
+/// All that takes time and disturbs nobody: interfaces chosen, memory, programs loaded.
+///
+/// It comes before any socket is bound. Datagrams that wait in a socket meanwhile would all be forwarded at once afterwards, retransmissions and all.
+pub struct Prepared {
+    interfaces: Vec<Chosen>,
+    sizes: Sizes,
+    memory: (Umem, Vec<Frame>),
+    steering: Vec<Steering>,
+}
+
+impl Prepared {
+    /// Prepares AF_XDP for `node`.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in one line.
+    pub fn new(node: &NodePlan, routes: &IpRoutes) -> anyhow::Result<Self> {
+        check_kernel()?;
+        let interfaces = choose(node, routes)?;
+        privilege::check().map_err(anyhow::Error::msg)?;
+        let sizes = Sizes::of(node, &interfaces, node.workers.len())?;
+        // Each takes a tenth of a second and more: the kernel clears the memory, and goes through the program.
+        let (memory, steering) = thread::scope(|scope| {
+            let memory = scope.spawn(|| memory(&sizes));
+            (joined(memory), load(node, &interfaces, &sizes))
+        });
+        Ok(Self { memory: memory?, steering: steering?, interfaces, sizes })
+    }
+
+    /// Binds the sockets and attaches the programs, for a node whose ordinary sockets are `udp`. `stats` has the counters of each worker.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in one line; what was set up is gone then.
+    pub fn set_up(
+        self,
+        node: &NodePlan,
+        routes: &Arc<Published>,
+        stats: &[Arc<Stats>],
+        udp: Udp,
+    ) -> anyhow::Result<AfXdp> {
+        let Self { interfaces, sizes, memory, mut steering } = self;
+        let workers = stats.len();
+        let Bound { umem, frames, sockets } = bind(node, &interfaces, &sizes, workers, memory)?;
+        tell_sockets(&mut steering, &sockets)?;
+        let watched: Vec<_> =
+            sockets.iter().flat_map(|sockets| sockets.rx.iter().map(|rx| rx.watch())).collect();
+
+        let depot = Arc::new(Depot::new(sizes.geometry.frames as usize));
+        let handovers = Arc::new(Handovers::new(HANDOVERS_MAX)?);
+        let pages: Vec<_> = (0..=workers).map(|_| Arc::new(Page::default())).collect();
+        let modes = modes(&sockets, interfaces.len());
+        let bound: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
+        let shared = Arc::new(Shared {
+            umem: Arc::clone(&umem),
+            handovers: Arc::clone(&handovers),
+            routes: Arc::clone(routes),
+            bells: (0..workers).map(|_| Bell::new()).collect::<Result<_, _>>()?,
+            listeners: Listeners::new(&bound),
+            if_indexes: interfaces.iter().map(|chosen| chosen.link.0).collect(),
+            batch_frames_max: node.io.batch_frames_max.0,
+        });
+        let stack = Stack::new(&depot, STACK_FRAMES as usize);
+        let kernel_page = Arc::clone(&pages[workers]);
+        let kernel_path = KernelPath::new(udp, Arc::clone(&umem), Arc::clone(&handovers), stack, kernel_page);
+        note_filled(&sockets, &pages, sizes.prefill);
+        let suppliers = suppliers(&sockets);
+        let stacks = stacks(&depot, frames, workers);
+        let parts = sockets.into_iter().zip(suppliers).zip(stacks).zip(stats.iter().zip(&pages));
+        let port = |(((sockets, suppliers), stack), (stats, page)): (_, (&Arc<Stats>, &Arc<Page>))| {
+            Port::new(Arc::clone(&shared), sockets, suppliers, stack, Arc::clone(stats), Arc::clone(page))
+        };
+        let ports = parts.map(port).collect();
+
+        // From here on datagrams come.
+        for ((chosen, steering), mode) in interfaces.iter().zip(&mut steering).zip(&modes) {
+            let may_be_generic = node.io.mode == Mode::AfXdp;
+            let attached = steering.attach(chosen.link.0, chosen.plan.xdp_mode, may_be_generic)?;
+            chosen.report(attached, mode, RING_ENTRIES, &umem);
+        }
+        let watch = Arc::new(Watch {
+            interfaces,
+            listeners: node.listeners.clone(),
+            steering: Mutex::new(steering),
+            sockets: watched,
+            pages,
+            depot,
+            handovers,
+            frames: sizes.geometry.frames,
+        });
+        watch.follow(&routes.load())?;
+        Ok(AfXdp { ports, kernel_path, watch })
+    }
+}
+
+fn check_kernel() -> anyhow::Result<()> {
+    let release = nix::sys::utsname::uname().context("the kernel does not say its version")?;
+    check_release(&release.release().to_string_lossy())
+}
+
+fn check_release(release: &str) -> anyhow::Result<()> {
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < KERNEL_MIN {
+        bail!("kernel {release} is too old: the steering program needs {}.{}", KERNEL_MIN.0, KERNEL_MIN.1);
+    }
+    Ok(())
+}
+
+/// Memory for all frames.
+fn memory(sizes: &Sizes) -> anyhow::Result<(Umem, Vec<Frame>)> {
+    Umem::new(sizes.geometry).context("no memory for the frames")
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, anyhow::Result<T>>) -> anyhow::Result<T> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked").into()))
+}
+
+/// Frames, and sockets that have some of them.
+struct Bound {
+    umem: Arc<Umem>,
+    /// Those that are in no ring.
+    frames: Vec<Frame>,
+    sockets: Vec<WorkerSockets>,
+}
+
+/// How long sockets of another process may be in the way. The kernel takes those of one that has ended apart in its own time.
+const BUSY_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Memory and sockets.
+fn bind(
+    node: &NodePlan,
+    interfaces: &[Chosen],
+    sizes: &Sizes,
+    workers: usize,
+    first: (Umem, Vec<Frame>),
+) -> anyhow::Result<Bound> {
+    let plans: Vec<_> = interfaces.iter().map(Chosen::plan).collect();
+    let begin = Instant::now();
+    let mut next = Some(first);
+    loop {
+        // A bind that fails keeps the frames that it had put into rings.
+        let (umem, mut frames) = next.take().map_or_else(|| memory(sizes), Ok)?;
+        let umem = Arc::new(umem);
+        match socket::bind(&umem, &mut frames, &plans, workers, &sizes.options(node)) {
+            Ok(sockets) => return Ok(Bound { umem, frames, sockets }),
+            Err(error) if error.is_busy() && begin.elapsed() < BUSY_PATIENCE => {
+                debug!("{error}; trying again");
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Loads the program for each interface, all at the same time.
+fn load(node: &NodePlan, interfaces: &[Chosen], sizes: &Sizes) -> anyhow::Result<Vec<Steering>> {
+    let workers = node.workers.len() as u32;
+    let (steer, seed) = (node.io.steer, super::keys::seed()?);
+    let load = |chosen: &Chosen| {
+        let (queues, frame_bytes_max) = (chosen.queues, sizes.packet_bytes_max());
+        Steering::load(&chosen.plan.name, &Settings { workers, queues, steer, frame_bytes_max, seed })
+    };
+    thread::scope(|scope| {
+        let loading: Vec<_> = interfaces.iter().map(|chosen| scope.spawn(move || load(chosen))).collect();
+        loading.into_iter().map(joined).collect()
+    })
+}
+
+/// Tells each program the sockets of its interface.
+fn tell_sockets(steering: &mut [Steering], sockets: &[WorkerSockets]) -> anyhow::Result<()> {
+    let workers = sockets.len() as u32;
+    for entry in sockets.iter().flat_map(WorkerSockets::map_entries) {
+        if let Some(steering) = steering.get_mut(entry.interface) {
+            steering.add_socket(entry.queue * workers + entry.worker as u32, entry.socket)?;
+        }
+    }
+    Ok(())
+}
+
+/// For each worker and each of its receive rings, who else fills that queue.
+fn suppliers(sockets: &[WorkerSockets]) -> Vec<Vec<Option<Supplier>>> {
+    let owned =
+        || sockets.iter().flat_map(|sockets| sockets.owned.iter().map(|queue| (sockets.worker, queue)));
+    let supplier = |worker: usize, interface: usize, number: u32| {
+        let (owner, queue) = owned().find(|(_, q)| (q.interface, q.queue) == (interface, number))?;
+        (owner != worker).then(|| Supplier { worker: owner, level: queue.fill.level() })
+    };
+    let of_worker = |sockets: &WorkerSockets| {
+        sockets.rx.iter().map(|rx| supplier(sockets.worker, rx.interface, rx.queue)).collect()
+    };
+    sockets.iter().map(of_worker).collect()
+}
+
+/// What came of each interface's wish for zero copy, in words.
+fn modes(sockets: &[WorkerSockets], interfaces: usize) -> Vec<String> {
+    let owned = || sockets.iter().flat_map(|sockets| &sockets.owned);
+    let mode = |interface| {
+        let queue = owned().find(|queue| queue.interface == interface);
+        match queue.map(|queue| queue.mode) {
+            Some(socket::Mode::ZeroCopy) => "zero copy".to_owned(),
+            Some(socket::Mode::CopyInstead(errno)) => format!("copy mode (zero copy: {errno})"),
+            Some(socket::Mode::Copy) | None => "copy mode".to_owned(),
+        }
+    };
+    (0..interfaces).map(mode).collect()
+}
+
+/// Enters what the fill rings were given before the workers' own counting begins.
+fn note_filled(sockets: &[WorkerSockets], pages: &[Arc<Page>], prefill: u32) {
+    for (sockets, page) in sockets.iter().zip(pages) {
+        ledger::add(&page.filled, u64::from(prefill) * sockets.owned.len() as u64);
+    }
+}
+
+/// A stack for each worker, which share what the fill rings did not get; most of it by way of the depot.
+fn stacks(depot: &Arc<Depot>, frames: Vec<Frame>, workers: usize) -> Vec<Stack> {
+    let mut stacks: Vec<_> = (0..workers).map(|_| Stack::new(depot, STACK_FRAMES as usize)).collect();
+    for (i, frame) in frames.into_iter().enumerate() {
+        if let Some(stack) = stacks.get_mut(i % workers) {
+            stack.put(frame);
+        }
+    }
+    stacks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_kernel_is_named() {
+        for good in ["5.17.0", "5.17", "6.1.0-18-amd64", "10.0"] {
+            assert!(check_release(good).is_ok(), "{good}");
+        }
+        for old in ["5.16.20", "4.19.0", "3.10.0-1160.el7.x86_64", "strange"] {
+            let error = check_release(old).unwrap_err().to_string();
+            assert_eq!(error, format!("kernel {old} is too old: the steering program needs 5.17"));
+        }
+    }
+}
