@@ -92,9 +92,9 @@ fn nothing_allocates_after_the_start() {
     let keys = Keys { current: Key::new(1, b"a key for a test"), other: None };
     let snapshot = Arc::new(ArcSwap::from_pointee(config::snapshot(&file, keys).unwrap()));
     let routes = Arc::new(ArcSwap::from_pointee(netlink::read_once().unwrap()));
-    let plane = Plane::set_up(&node, &routes).unwrap();
+    let plane = Plane::set_up(&node, &routes, Settings { snapshot, idle_us_max: 1_000 }).unwrap();
     let (workers, watch) = (plane.workers.clone(), plane.watch.clone().unwrap());
-    let mut threads = plane.start(&Settings { snapshot, idle_us_max: 1_000 }).unwrap();
+    let mut threads = plane.start().unwrap();
 
     setns(&ends, CloneFlags::CLONE_NEWNET).unwrap();
     let (v4, v6) =

@@ -1,10 +1,12 @@
 //! A node's way to the network: AF_XDP or ordinary sockets, as the configuration says, and what threads work on it.
 
 use super::admin::WorkerSubject;
-use super::af_xdp::{AfXdp, Prepared, Watch};
+use super::af_xdp::{AfXdp, Wanted, Watch};
 use super::config::NodePlan;
 use super::config::error::reason;
 use super::config::file::Mode;
+use super::privilege;
+use crate::io::af_xdp::handover::Handovers;
 use crate::io::af_xdp::kernel_path::KernelPath;
 use crate::io::af_xdp::port::Port;
 use crate::io::udp::{self, BindError, Granted, Udp};
@@ -20,15 +22,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// Everything bound and attached, before anybody works with it.
+/// Everything bound and attached, before the workers work with it. The kernel path, if there is one, does already.
 pub struct Plane {
-    /// The workers, and the kernel path if there is one, as they are reported on and in the order of `ios`.
+    /// The workers, and the kernel path, as they are reported on.
     pub workers: Vec<WorkerSubject>,
     /// What the sockets of the listeners were granted, in their order.
     pub granted: Vec<Granted>,
     /// What is watched beside the workers; only with AF_XDP.
     pub watch: Option<Arc<Watch>>,
+    /// The workers' ways to the network.
     ios: Vec<AnyIo>,
+    settings: Settings,
+    threads: Threads,
 }
 
 /// A thread's way to the network, of any kind.
@@ -65,15 +70,15 @@ impl Plane {
     ///
     /// # Errors
     /// A listener that cannot be bound; or, where the configuration insists on AF_XDP, why it cannot be had.
-    pub fn set_up(node: &NodePlan, routes: &Arc<Published>) -> anyhow::Result<Self> {
+    pub fn set_up(node: &NodePlan, routes: &Arc<Published>, settings: Settings) -> anyhow::Result<Self> {
         probe(node)?;
         if node.io.mode == Mode::Udp {
-            return Self::of_sockets(node);
+            return Self::of_sockets(node, settings);
         }
-        match (Self::of_af_xdp(node, routes), node.io.mode) {
+        match (Self::of_af_xdp(node, routes, settings.clone()), node.io.mode) {
             (Err(error), Mode::Auto) => {
                 info!("no AF_XDP: {error:#}; using ordinary sockets");
-                Self::of_sockets(node)
+                Self::of_sockets(node, settings)
             }
             (Err(error), _) => Err(error.context("no AF_XDP")),
             (Ok(plane), _) => Ok(plane),
@@ -81,56 +86,54 @@ impl Plane {
     }
 
     /// All sockets of all workers. None of them is used before all are bound: the kernel spreads datagrams over those that are there.
-    fn of_sockets(node: &NodePlan) -> anyhow::Result<Self> {
+    fn of_sockets(node: &NodePlan, settings: Settings) -> anyhow::Result<Self> {
         let workers = subjects(node);
         let sockets =
             workers.iter().map(|worker| bind(node, &worker.stats)).collect::<Result<Vec<_>, _>>()?;
         let granted = sockets.first().map(|udp| udp.granted().collect()).unwrap_or_default();
-        Ok(Self {
-            workers,
-            granted,
-            watch: None,
-            ios: sockets.into_iter().map(|udp| AnyIo::Udp(Box::new(udp))).collect(),
-        })
+        let ios = sockets.into_iter().map(|udp| AnyIo::Udp(Box::new(udp))).collect();
+        Ok(Self { workers, granted, watch: None, ios, settings, threads: Threads::default() })
     }
 
-    fn of_af_xdp(node: &NodePlan, routes: &Arc<Published>) -> anyhow::Result<Self> {
+    /// The kernel path works as soon as its sockets are bound, so that a node that is started again is there at once: memory and programs take a while.
+    fn of_af_xdp(node: &NodePlan, routes: &Arc<Published>, settings: Settings) -> anyhow::Result<Self> {
         let mut workers = subjects(node);
         let stats: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
-        let kernel_stats = Arc::new(Stats::new());
-        let prepared = Prepared::new(node, &routes.load())?;
-        let udp = bind(node, &kernel_stats)?;
+        let wanted = Wanted::new(node, &routes.load())?;
+        let (name, stats_of_path) = ("kernel path".to_owned(), Arc::new(Stats::new()));
+        let udp = bind(node, &stats_of_path)?;
         let granted = udp.granted().collect();
-        let AfXdp { ports, kernel_path, watch } = prepared.set_up(node, routes, &stats, udp)?;
-        workers.push(WorkerSubject { name: "kernel path".to_owned(), cpu: None, stats: kernel_stats });
-        let mut ios: Vec<_> = ports.into_iter().map(|port| AnyIo::AfXdp(Box::new(port))).collect();
-        ios.push(AnyIo::KernelPath(Box::new(kernel_path)));
-        Ok(Self { workers, granted, watch: Some(watch), ios })
+        let subject = WorkerSubject { name, cpu: None, stats: stats_of_path };
+        let handovers = Arc::new(Handovers::new(HANDOVERS_MAX)?);
+        let path = AnyIo::KernelPath(Box::new(KernelPath::new(udp, Arc::clone(&handovers))));
+        let mut threads = Threads::default();
+        threads.start_kernel_path(workers.len(), path, &subject, &settings)?;
+        workers.push(subject);
+        let AfXdp { ports, watch } = wanted.set_up(node, routes, &stats, handovers)?;
+        threads.watch = Some(Arc::clone(&watch));
+        let ios = ports.into_iter().map(|port| AnyIo::AfXdp(Box::new(port))).collect();
+        Ok(Self { workers, granted, watch: Some(watch), ios, settings, threads })
     }
 
-    /// Starts the threads. `worker` makes what each works with, from its way to the network and how it is reported on.
+    /// Starts the workers.
     ///
     /// # Errors
     /// The system has no thread to give. Those that were started have ended.
-    pub fn start(self, settings: &Settings) -> anyhow::Result<Threads> {
-        let mut threads = Threads {
-            workers: Vec::new(),
-            stop: Arc::new(AtomicBool::new(false)),
-            kernel_path: None,
-            stop_kernel_path: Arc::new(AtomicBool::new(false)),
-            watch: self.watch,
-        };
-        for (index, (io, subject)) in self.ios.into_iter().zip(&self.workers).enumerate() {
-            if let Err(error) = threads.start(index, io, subject, settings) {
-                let _ = threads.stop();
-                return Err(error);
-            }
+    pub fn start(self) -> anyhow::Result<Threads> {
+        let Self { workers, ios, settings, mut threads, .. } = self;
+        for (index, (io, subject)) in ios.into_iter().zip(&workers).enumerate() {
+            let thread = spawn(io, index, subject, &settings, Arc::clone(&threads.stop))?;
+            threads.workers.push(thread);
         }
         Ok(threads)
     }
 }
 
+/// Room for datagrams on their way to the kernel path. It sends some 300,000 a second, so this is three milliseconds.
+const HANDOVERS_MAX: usize = 1_024;
+
 /// What all threads work with.
+#[derive(Clone)]
 pub struct Settings {
     /// Where snapshots are published.
     pub snapshot: Arc<worker::Published>,
@@ -141,7 +144,8 @@ pub struct Settings {
 /// A thread, which gives back its way to the network: that is let go of when all have ended.
 type Thread = JoinHandle<AnyIo>;
 
-/// The threads at work.
+/// The threads at work. Dropped, they end.
+#[derive(Default)]
 pub struct Threads {
     workers: Vec<Thread>,
     stop: Arc<AtomicBool>,
@@ -157,20 +161,23 @@ const DRAIN: Duration = Duration::from_millis(10);
 const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Threads {
-    fn start(
+    /// Starts the kernel path, which has none of the privilege that is there at this time.
+    fn start_kernel_path(
         &mut self,
         index: usize,
-        io: AnyIo,
+        path: AnyIo,
         subject: &WorkerSubject,
         settings: &Settings,
     ) -> anyhow::Result<()> {
-        if matches!(io, AnyIo::KernelPath(_)) {
-            let stop = Arc::clone(&self.stop_kernel_path);
-            self.kernel_path = Some(spawn(io, index, subject, settings, stop)?);
-        } else {
-            self.workers.push(spawn(io, index, subject, settings, Arc::clone(&self.stop))?);
-        }
+        let stop = Arc::clone(&self.stop_kernel_path);
+        self.kernel_path = Some(privilege::without(|| spawn(path, index, subject, settings, stop))?);
         Ok(())
+    }
+
+    /// What is watched beside the workers.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Watch> {
+        self.watch.as_deref()
     }
 
     /// The number of a thread that has ended by itself.
@@ -200,6 +207,13 @@ impl Threads {
         self.stop_kernel_path.store(true, Ordering::Relaxed);
         ended.extend(self.kernel_path.take().map(JoinHandle::join));
         ended.iter().position(Result::is_err).map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Who wants to know of a panic has stopped them before.
+        let _ = self.stop();
     }
 }
 
@@ -270,9 +284,16 @@ fn bind_failure(node: &NodePlan, error: &BindError) -> String {
 mod tests {
     use super::*;
     use crate::control::config::{self, Overrides};
+    use crate::control::keys;
     use crate::ip_route::{IpPlan, IpRoutes};
     use arc_swap::ArcSwap;
     use std::net::{SocketAddr, UdpSocket};
+
+    fn settings() -> Settings {
+        let file = config::embedded().unwrap();
+        let snapshot = config::snapshot(&file, keys::own().unwrap()).unwrap();
+        Settings { snapshot: Arc::new(ArcSwap::from_pointee(snapshot)), idle_us_max: 1_000 }
+    }
 
     fn node(address: SocketAddr) -> NodePlan {
         let text = format!("[[listen]]\nname = \"public\"\naddress = \"{address}\"\n");
@@ -283,14 +304,14 @@ mod tests {
     fn a_busy_port_is_refused_even_to_a_second_sluice() {
         let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (node, routes) = (node(free), Arc::new(ArcSwap::from_pointee(IpRoutes::new(&IpPlan::default()))));
-        let first = Plane::set_up(&node, &routes).unwrap();
-        let error = Plane::set_up(&node, &routes).err().unwrap().to_string();
+        let first = Plane::set_up(&node, &routes, settings()).unwrap();
+        let error = Plane::set_up(&node, &routes, settings()).err().unwrap().to_string();
         let expected = format!(
             "cannot listen on {free} (listener \"public\"): address already in use: is another sluice or SIP server running?"
         );
         assert_eq!(error, expected);
         drop(first);
-        assert!(Plane::set_up(&node, &routes).is_ok());
+        assert!(Plane::set_up(&node, &routes, settings()).is_ok());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! They are dropped before the node's threads start, because each thread has its own set and takes it from the one that starts it.
 
 use caps::{CapSet, Capability, CapsHashSet};
+use std::panic::resume_unwind;
+use std::thread;
 
 /// What AF_XDP needs, and for what (capabilities(7), `net/xdp/xsk.c`, `kernel/bpf/syscall.c`, `kernel/bpf/verifier.c`).
 const NEEDED: [(Capability, &str); 4] = [
@@ -60,6 +62,19 @@ pub fn drop_all() -> Result<(), String> {
     Ok(())
 }
 
+/// Does `work` on a thread that has no capabilities, nor have the threads that it starts.
+///
+/// # Panics
+/// As `work` does.
+pub fn without<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let work = || {
+        // Where they cannot be dropped, the node says so when it drops its own.
+        let _ = drop_all();
+        work()
+    };
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,15 +94,10 @@ mod tests {
 
     #[test]
     fn all_are_dropped_for_this_thread_and_those_it_starts() {
-        let in_thread = std::thread::spawn(|| {
-            drop_all().unwrap();
-            std::thread::spawn(|| {
-                let sets = [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient];
-                sets.map(|set| caps::read(None, set).unwrap().len())
-            })
-            .join()
-            .unwrap()
-        });
-        assert_eq!(in_thread.join().unwrap(), [0; 4]);
+        let sets = [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable, CapSet::Ambient];
+        let held = move || sets.map(|set| caps::read(None, set).unwrap().len());
+        let before = held();
+        assert_eq!(without(|| thread::spawn(held).join().unwrap()), [0; 4]);
+        assert_eq!(held(), before, "those of who asked stay");
     }
 }

@@ -11,7 +11,7 @@ use super::config::error::reason;
 use super::config::{NodePlan, Overrides};
 use super::cpus::CpuList;
 use super::keys;
-use super::links::routed;
+use super::links;
 use super::load::{self, Loaded, Origin};
 use super::log::{self, LogArgs};
 use super::netlink::Mirror;
@@ -65,10 +65,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let (sender, events) = mpsc::channel();
     let routed = sender.clone();
     // A node that has ended hears of no more changes.
-    let mirror = mirror(move |routes| drop(routed.send(Event::Routes(Arc::clone(routes)))))?;
-    let plane = Plane::set_up(&loaded.node, mirror.published())?;
+    let on_change = move |routes: &Arc<IpRoutes>| drop(routed.send(Event::Routes(Arc::clone(routes))));
+    let mirror = privilege::without(|| Mirror::start(on_change))?;
+    let routes = mirror.published().load_full();
+    let snapshot = Arc::new(ArcSwap::from_pointee(links::routed(&loaded.snapshot, &loaded.node, &routes)));
+    let idle_us_max = u64::from(loaded.node.io.idle_us_max.0);
+    let settings = Settings { snapshot: Arc::clone(&snapshot), idle_us_max };
+    let plane = Plane::set_up(&loaded.node, mirror.published(), settings)?;
     report_listeners(&loaded, &plane.granted);
-    // All that takes privilege is done, and no other thread has been started but the mirror's, which has none.
+    // All that takes privilege is done, and no other thread has been started but those that have none.
     if let Err(error) = privilege::drop_all() {
         warn!("capabilities are kept: {error}");
     }
@@ -80,7 +85,15 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         start: Instant::now(),
     });
     let admin = admin(&loaded.node, &subject)?;
-    let mut node = Node::start(origin, loaded, plane, mirror.published().load_full(), subject)?;
+    let mut node = Node {
+        origin,
+        plan: loaded.node,
+        subject,
+        snapshot,
+        retired: Vec::new(),
+        routes,
+        threads: plane.start()?,
+    };
     if args.config.is_none() {
         welcome();
     }
@@ -91,17 +104,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     drop(mirror);
     print_counters(&node.subject);
     ended.and(stopped)
-}
-
-/// The mirror of the IP layer. It begins before there is an interface to set up, but none of the privilege that this takes is its own.
-fn mirror(on_change: impl FnMut(&Arc<IpRoutes>) + Send + 'static) -> anyhow::Result<Mirror> {
-    let start = || {
-        // A thread has its capabilities from the one that starts it. Where they cannot be dropped, the node says so a moment later.
-        let _ = privilege::drop_all();
-        Mirror::start(on_change)
-    };
-    let started = thread::scope(|scope| scope.spawn(start).join());
-    started.unwrap_or_else(|_| bail!("the netlink mirror panicked"))
 }
 
 /// Reads what is counted beside the workers.
@@ -126,7 +128,6 @@ struct Node {
     retired: Vec<Arc<Snapshot>>,
     /// The newest that there are.
     routes: Arc<IpRoutes>,
-    watch: Option<Arc<Watch>>,
     threads: Threads,
 }
 
@@ -134,22 +135,6 @@ struct Node {
 const TICK: Duration = Duration::from_millis(500);
 
 impl Node {
-    fn start(
-        origin: Origin,
-        loaded: Loaded,
-        plane: Plane,
-        routes: Arc<IpRoutes>,
-        subject: Arc<Subject>,
-    ) -> anyhow::Result<Self> {
-        let snapshot = routed(&loaded.snapshot, &loaded.node, &routes);
-        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
-        let idle_us_max = u64::from(loaded.node.io.idle_us_max.0);
-        let watch = plane.watch.clone();
-        let threads = plane.start(&Settings { snapshot: Arc::clone(&snapshot), idle_us_max })?;
-        let (plan, retired) = (loaded.node, Vec::new());
-        Ok(Self { origin, plan, subject, snapshot, retired, routes, watch, threads })
-    }
-
     /// Follows signals and routes until a signal says stop, or a worker ends.
     fn serve(&mut self, events: &Receiver<Event>) -> anyhow::Result<()> {
         loop {
@@ -187,7 +172,7 @@ impl Node {
     /// Follows the IP layer: listeners on all addresses have others, and other links lead elsewhere.
     fn follow(&mut self, routes: Arc<IpRoutes>) {
         self.routes = routes;
-        if let Some(Err(error)) = self.watch.as_ref().map(|watch| watch.follow(&self.routes)) {
+        if let Some(Err(error)) = self.threads.watch().map(|watch| watch.follow(&self.routes)) {
             warn!("the steering program does not follow the addresses of this machine: {error:#}");
         }
         let current = self.snapshot.load_full();
@@ -195,7 +180,7 @@ impl Node {
     }
 
     fn publish(&mut self, snapshot: &Snapshot) {
-        let next = routed(snapshot, &self.plan, &self.routes);
+        let next = links::routed(snapshot, &self.plan, &self.routes);
         worker::publish(&self.snapshot, &mut self.retired, Arc::new(next));
     }
 
@@ -341,10 +326,14 @@ mod tests {
         let (origin, loaded) = loaded("signals", free, "[node]\nworkers = 2\n");
         let path = origin.path.clone().unwrap();
         let routes = Arc::new(IpRoutes::new(&IpPlan::default()));
-        let plane = Plane::set_up(&loaded.node, &Arc::new(ArcSwap::new(Arc::clone(&routes)))).unwrap();
+        let snapshot = Arc::new(ArcSwap::from_pointee(loaded.snapshot));
+        let settings = Settings { snapshot: Arc::clone(&snapshot), idle_us_max: 100_000 };
+        let published = Arc::new(ArcSwap::new(Arc::clone(&routes)));
+        let plane = Plane::set_up(&loaded.node, &published, settings).unwrap();
         let (node, workers, interfaces) = ("n".to_owned(), plane.workers.clone(), Box::new(Vec::new));
         let subject = Arc::new(Subject { node, workers, interfaces, start: Instant::now() });
-        let mut node = Node::start(origin, loaded, plane, routes, subject).unwrap();
+        let (plan, retired, threads) = (loaded.node, Vec::new(), plane.start().unwrap());
+        let mut node = Node { origin, plan, subject, snapshot, retired, routes, threads };
         let rules = |node: &Node| node.snapshot.load().rules.all().len();
 
         let mut follow = |text: &str| {

@@ -19,14 +19,12 @@ use super::privilege;
 use super::xdp::{Settings, Steering};
 use crate::io::af_xdp::bell::Bell;
 use crate::io::af_xdp::depot::{Depot, Stack};
-use crate::io::af_xdp::handover::Handovers;
-use crate::io::af_xdp::kernel_path::KernelPath;
+use crate::io::af_xdp::handover::{Handovers, Keeper};
 use crate::io::af_xdp::ledger::{self, Page};
 use crate::io::af_xdp::listeners::Listeners;
 use crate::io::af_xdp::port::{Port, Shared, Supplier};
 use crate::io::af_xdp::socket::{self, WorkerSockets};
 use crate::io::af_xdp::umem::{Frame, Umem};
-use crate::io::udp::Udp;
 use crate::ip_route::{IpRoutes, Published};
 use crate::stats::Stats;
 use anyhow::{Context, bail};
@@ -38,9 +36,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tracing::debug;
 
-/// Room for datagrams on their way to the kernel path. It sends some 300,000 a second, so this is three milliseconds.
-const HANDOVERS_MAX: usize = 1_024;
-
 /// The oldest kernel: the program calls `bpf_loop` (5.17). Before that come shared frames between interfaces (5.10), links (5.9), preferred busy polling (5.11).
 const KERNEL_MIN: (u32, u32) = (5, 17);
 
@@ -48,60 +43,54 @@ const KERNEL_MIN: (u32, u32) = (5, 17);
 pub struct AfXdp {
     /// For each worker its sockets.
     pub ports: Vec<Port>,
-    /// What the kernel's sockets get, and send.
-    pub kernel_path: KernelPath,
     /// What is watched while they work.
     pub watch: Arc<Watch>,
 }
 
-/// All that takes time and disturbs nobody: interfaces chosen, memory, programs loaded.
-///
-/// It comes before any socket is bound. Datagrams that wait in a socket meanwhile would all be forwarded at once afterwards, retransmissions and all.
-pub struct Prepared {
+/// What is wanted, and can be had as far as that is seen without trying.
+pub struct Wanted {
     interfaces: Vec<Chosen>,
     sizes: Sizes,
-    memory: (Umem, Vec<Frame>),
-    steering: Vec<Steering>,
 }
 
-impl Prepared {
-    /// Prepares AF_XDP for `node`.
+impl Wanted {
+    /// Chooses the interfaces for `node`.
     ///
     /// # Errors
-    /// Why it cannot be had, in one line.
+    /// Why AF_XDP cannot be had, in one line.
     pub fn new(node: &NodePlan, routes: &IpRoutes) -> anyhow::Result<Self> {
         check_kernel()?;
         let interfaces = choose(node, routes)?;
         privilege::check().map_err(anyhow::Error::msg)?;
         let sizes = Sizes::of(node, &interfaces, node.workers.len())?;
-        // Each takes a tenth of a second and more: the kernel clears the memory, and goes through the program.
-        let (memory, steering) = thread::scope(|scope| {
-            let memory = scope.spawn(|| memory(&sizes));
-            (joined(memory), load(node, &interfaces, &sizes))
-        });
-        Ok(Self { memory: memory?, steering: steering?, interfaces, sizes })
+        Ok(Self { interfaces, sizes })
     }
 
-    /// Binds the sockets and attaches the programs, for a node whose ordinary sockets are `udp`. `stats` has the counters of each worker.
+    /// Makes frames, sockets and programs, and attaches those. `stats` has the counters of each worker, and `handovers` is the way to the kernel path.
     ///
     /// # Errors
-    /// Why it cannot be had, in one line; what was set up is gone then.
+    /// Why AF_XDP cannot be had, in one line; what was set up is gone then.
     pub fn set_up(
         self,
         node: &NodePlan,
         routes: &Arc<Published>,
         stats: &[Arc<Stats>],
-        udp: Udp,
+        handovers: Arc<Handovers>,
     ) -> anyhow::Result<AfXdp> {
-        let Self { interfaces, sizes, memory, mut steering } = self;
+        let Self { interfaces, sizes } = self;
         let workers = stats.len();
+        // Each takes a tenth of a second and more: the kernel clears the memory, and goes through the program.
+        let (memory, steering) = thread::scope(|scope| {
+            let memory = scope.spawn(|| memory(&sizes));
+            (joined(memory), load(node, &interfaces, &sizes))
+        });
+        let (memory, mut steering) = (memory?, steering?);
         let Bound { umem, frames, sockets } = bind(node, &interfaces, &sizes, workers, memory)?;
         tell_sockets(&mut steering, &sockets)?;
         let watched: Vec<_> =
             sockets.iter().flat_map(|sockets| sockets.rx.iter().map(|rx| rx.watch())).collect();
 
         let depot = Arc::new(Depot::new(sizes.geometry.frames as usize));
-        let handovers = Arc::new(Handovers::new(HANDOVERS_MAX)?);
         let pages: Vec<_> = (0..=workers).map(|_| Arc::new(Page::default())).collect();
         let modes = modes(&sockets, interfaces.len());
         let bound: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
@@ -115,8 +104,7 @@ impl Prepared {
             batch_frames_max: node.io.batch_frames_max.0,
         });
         let stack = Stack::new(&depot, STACK_FRAMES as usize);
-        let kernel_page = Arc::clone(&pages[workers]);
-        let kernel_path = KernelPath::new(udp, Arc::clone(&umem), Arc::clone(&handovers), stack, kernel_page);
+        handovers.begin(Keeper { umem: Arc::clone(&umem), stack, page: Arc::clone(&pages[workers]) });
         note_filled(&sockets, &pages, sizes.prefill);
         let suppliers = suppliers(&sockets);
         let stacks = stacks(&depot, frames, workers);
@@ -143,7 +131,7 @@ impl Prepared {
             frames: sizes.geometry.frames,
         });
         watch.follow(&routes.load())?;
-        Ok(AfXdp { ports, kernel_path, watch })
+        Ok(AfXdp { ports, watch })
     }
 }
 

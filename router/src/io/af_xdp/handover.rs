@@ -1,13 +1,16 @@
 //! The way from the workers to the kernel path: frames that a worker cannot send itself.
 
 use super::bell::Bell;
-use super::umem::Frame;
+use super::depot::Stack;
+use super::ledger::Page;
+use super::umem::{Frame, Umem};
 use crate::io::ListenerIndex;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
 use crossbeam::queue::ArrayQueue;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 /// A datagram that the kernel is to send: it has been forwarded already, and owns its frame.
 #[derive(Debug)]
@@ -25,10 +28,22 @@ pub struct Handover {
     pub source: Option<IpAddr>,
 }
 
+/// What the kernel path keeps frames with, once there are any.
+#[derive(Debug)]
+pub struct Keeper {
+    /// The frames' memory.
+    pub umem: Arc<Umem>,
+    /// Where those go that have been sent; empty at first.
+    pub stack: Stack,
+    /// Where it enters how many that are.
+    pub page: Arc<Page>,
+}
+
 /// The queue of them: from all workers, to the one kernel path. Bounded, without locks.
 #[derive(Debug)]
 pub struct Handovers {
     queue: ArrayQueue<Handover>,
+    keeper: ArrayQueue<Keeper>,
     bell: Bell,
 }
 
@@ -38,7 +53,18 @@ impl Handovers {
     /// # Errors
     /// There are no descriptors left.
     pub fn new(capacity: usize) -> io::Result<Self> {
-        Ok(Self { queue: ArrayQueue::new(capacity.max(1)), bell: Bell::new()? })
+        Ok(Self { queue: ArrayQueue::new(capacity.max(1)), keeper: ArrayQueue::new(1), bell: Bell::new()? })
+    }
+
+    /// Gives the kernel path, which may work already, what it keeps frames with. It comes before the first handover.
+    pub fn begin(&self, keeper: Keeper) {
+        self.keeper.force_push(keeper);
+    }
+
+    /// What there is to keep frames with; the kernel path takes it once.
+    #[inline]
+    pub fn keeper(&self) -> Option<Keeper> {
+        self.keeper.pop()
     }
 
     /// Hands one over.

@@ -4,10 +4,7 @@
 //! no program is attached) arrives at the node's UDP sockets, and is forwarded from there. What a worker cannot send (too large for one packet, a neighbour
 //! whose link-layer address is not known) is sent by the same sockets straight out of its frame, and the frame goes back to the others.
 
-use super::depot::Stack;
-use super::handover::{Handover, Handovers};
-use super::ledger::Page;
-use super::umem::Umem;
+use super::handover::{Handover, Handovers, Keeper};
 use crate::io::udp::Udp;
 use crate::io::{Datagram, Io, Verdict};
 use std::os::fd::AsFd;
@@ -20,38 +17,39 @@ const HANDOVERS_A_BREATH_MAX: usize = 64;
 /// The one thread's way to the network that is no worker's.
 pub struct KernelPath {
     udp: Udp,
-    umem: Arc<Umem>,
     handovers: Arc<Handovers>,
-    stack: Stack,
-    page: Arc<Page>,
+    keeper: Option<Keeper>,
 }
 
 impl KernelPath {
-    /// Over the node's sockets. `stack` begins empty.
+    /// Over the node's sockets. It works before there are frames, too.
     #[must_use]
-    pub fn new(
-        mut udp: Udp,
-        umem: Arc<Umem>,
-        handovers: Arc<Handovers>,
-        stack: Stack,
-        page: Arc<Page>,
-    ) -> Self {
+    pub fn new(mut udp: Udp, handovers: Arc<Handovers>) -> Self {
         udp.watch(handovers.as_fd());
-        Self { udp, umem, handovers, stack, page }
+        Self { udp, handovers, keeper: None }
     }
 
     /// Sends for the workers, and returns how many.
     fn send_handovers(&mut self) -> usize {
-        for count in 0..HANDOVERS_A_BREATH_MAX {
-            let Some(Handover { mut frame, payload, egress, to, source }) = self.handovers.take() else {
-                return count;
-            };
-            let payload = self.umem.bytes(&mut frame).get(payload).unwrap_or_default();
-            self.udp.send(egress, to, source, payload);
-            self.stack.put(frame);
-            self.page.held.store(self.stack.len() as u64, Relaxed);
+        if self.handovers.is_empty() {
+            return 0;
         }
-        HANDOVERS_A_BREATH_MAX
+        if self.keeper.is_none() {
+            self.keeper = self.handovers.keeper();
+        }
+        let Some(Keeper { umem, stack, page }) = &mut self.keeper else { return 0 };
+        let mut count = 0;
+        while count < HANDOVERS_A_BREATH_MAX {
+            let Some(Handover { mut frame, payload, egress, to, source }) = self.handovers.take() else {
+                break;
+            };
+            let payload = umem.bytes(&mut frame).get(payload).unwrap_or_default();
+            self.udp.send(egress, to, source, payload);
+            stack.put(frame);
+            count += 1;
+        }
+        page.held.store(stack.len() as u64, Relaxed);
+        count
     }
 }
 
@@ -70,24 +68,35 @@ impl Io for KernelPath {
 mod tests {
     use super::*;
     use crate::io::ListenerIndex;
-    use crate::io::af_xdp::depot::Depot;
+    use crate::io::af_xdp::depot::{Depot, Stack};
+    use crate::io::af_xdp::ledger::Page;
     use crate::io::af_xdp::umem::tests::umem;
+    use crate::io::af_xdp::umem::{Frame, Umem};
     use crate::io::udp::Options;
     use crate::stats::{Counter, Stats};
     use std::net::UdpSocket;
     use std::time::{Duration, Instant};
 
-    fn path(
-        frames: u32,
-    ) -> (KernelPath, Vec<super::super::umem::Frame>, Arc<Stats>, Arc<Handovers>, Arc<Page>) {
+    fn path(frames: u32) -> (KernelPath, Vec<Frame>, Arc<Stats>, Arc<Handovers>, Arc<Page>) {
         let (umem, frames_all) = umem(frames);
         let (umem, stats) = (Arc::new(umem), Arc::new(Stats::new()));
         let address = "127.0.0.1:0".parse().unwrap();
         let udp = Udp::bind(&[address], &Options::default(), Arc::clone(&stats)).unwrap();
         let (handovers, page) = (Arc::new(Handovers::new(100).unwrap()), Arc::new(Page::default()));
+        let mut path = KernelPath::new(udp, Arc::clone(&handovers));
+        assert_eq!(path.breathe(&mut |_| Verdict::Release), 0, "it works without frames");
         let stack = Stack::new(&Arc::new(Depot::new(frames as usize)), 64);
-        let path = KernelPath::new(udp, umem, Arc::clone(&handovers), stack, Arc::clone(&page));
+        handovers.begin(Keeper { umem, stack, page: Arc::clone(&page) });
         (path, frames_all, stats, handovers, page)
+    }
+
+    fn umem_of(handovers: &Handovers, path: &mut KernelPath) -> Arc<Umem> {
+        let keeper = path.keeper.take().or_else(|| handovers.keeper()).unwrap();
+        Arc::clone(&path.keeper.insert(keeper).umem)
+    }
+
+    fn stack(path: &mut KernelPath) -> &mut Stack {
+        &mut path.keeper.as_mut().unwrap().stack
     }
 
     #[test]
@@ -96,7 +105,7 @@ mod tests {
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
         let to = peer.local_addr().unwrap();
         for (i, mut frame) in frames.into_iter().enumerate() {
-            path.umem.bytes(&mut frame)[100..105].copy_from_slice(b"hello");
+            umem_of(&handovers, &mut path).bytes(&mut frame)[100..105].copy_from_slice(b"hello");
             // The second does not lie in its frame: then there is nothing to send but an empty datagram, and the frame comes back all the same.
             let payload = if i == 1 { 5_000..5_001 } else { 100..105 };
             let handover = Handover { frame, payload, egress: ListenerIndex(0), to, source: None };
@@ -106,7 +115,7 @@ mod tests {
         let mut buffer = [0; 9];
         let lengths = [0; 3].map(|_| peer.recv(&mut buffer).unwrap());
         assert_eq!((lengths, &buffer[..5]), ([5, 0, 5], &b"hello"[..]));
-        assert_eq!((path.stack.len(), page.held.load(Relaxed)), (3, 3));
+        assert_eq!((stack(&mut path).len(), page.held.load(Relaxed)), (3, 3));
         assert_eq!(stats.read().counter(Counter::Sent), 3);
     }
 
@@ -128,8 +137,7 @@ mod tests {
         giver.join().unwrap();
         assert_eq!(path.breathe(&mut |_| Verdict::Release), 1);
         // With something there it does not sleep at all.
-        let mut frame = path.stack.take().unwrap();
-        path.umem.bytes(&mut frame)[0] = 1;
+        let frame = stack(&mut path).take().unwrap();
         let to = "127.0.0.1:9".parse().unwrap();
         path.handovers
             .give(Handover { frame, payload: 0..1, egress: ListenerIndex(0), to, source: None })
@@ -138,6 +146,6 @@ mod tests {
         path.wait(5_000_000);
         assert!(begin.elapsed() < Duration::from_secs(3));
         path.breathe(&mut |_| Verdict::Release);
-        assert_eq!(path.stack.len(), 1);
+        assert_eq!(stack(&mut path).len(), 1);
     }
 }
