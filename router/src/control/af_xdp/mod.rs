@@ -36,8 +36,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tracing::debug;
 
-/// The oldest kernel: the program calls `bpf_loop` (5.17). Before that come shared frames between interfaces (5.10), links (5.9), preferred busy polling (5.11).
-const KERNEL_MIN: (u32, u32) = (5, 17);
+/// The oldest kernel: frames are shared between interfaces (5.10), programs attached by links (5.9), queues polled in preference to interrupts (5.11).
+const KERNEL_MIN: (u32, u32) = (5, 11);
 
 /// The data plane, set up and attached.
 pub struct AfXdp {
@@ -145,7 +145,7 @@ fn check_release(release: &str) -> anyhow::Result<()> {
         release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < KERNEL_MIN {
-        bail!("kernel {release} is too old: the steering program needs {}.{}", KERNEL_MIN.0, KERNEL_MIN.1);
+        bail!("kernel {release} is too old: AF_XDP as it is used here needs {}.{}", KERNEL_MIN.0, KERNEL_MIN.1);
     }
     Ok(())
 }
@@ -273,12 +273,12 @@ mod tests {
 
     #[test]
     fn an_old_kernel_is_named() {
-        for good in ["5.17.0", "5.17", "6.1.0-18-amd64", "10.0"] {
+        for good in ["5.11.0", "5.11", "6.1.0-18-amd64", "10.0"] {
             assert!(check_release(good).is_ok(), "{good}");
         }
-        for old in ["5.16.20", "4.19.0", "3.10.0-1160.el7.x86_64", "strange"] {
+        for old in ["5.10.20", "4.19.0", "3.10.0-1160.el7.x86_64", "strange"] {
             let error = check_release(old).unwrap_err().to_string();
-            assert_eq!(error, format!("kernel {old} is too old: the steering program needs 5.17"));
+            assert_eq!(error, format!("kernel {old} is too old: AF_XDP as it is used here needs 5.11"));
         }
     }
 }

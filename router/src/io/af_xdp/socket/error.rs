@@ -73,8 +73,7 @@ impl fmt::Display for Step {
 fn advice(step: Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno) {
         (Step::Open, Errno::EPERM | Errno::EACCES) => {
-            "it takes CAP_NET_RAW, and the program CAP_NET_ADMIN and CAP_BPF: start as root, or give it \
-             `setcap cap_net_raw,cap_net_admin,cap_bpf+ep`"
+            "it takes CAP_NET_RAW: start as root, or give it that"
         }
         (Step::Open, Errno::EAFNOSUPPORT) => "this kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)",
         (Step::Register, Errno::ENOBUFS) => {
