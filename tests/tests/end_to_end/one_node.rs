@@ -122,6 +122,7 @@ fn node_answers_options(place: Place) {
         first_hop: listener,
         request_uri: format!("sip:{listener}"),
         pause: Duration::ZERO,
+        linger: Duration::ZERO,
     };
     let trace = calls.start_caller(site.scratch()).finish(COUNT);
     assert_eq!(trace.received.len(), trace.sent.len(), "one answer for each request");

@@ -77,6 +77,8 @@ pub(crate) struct Calls {
     pub(crate) request_uri: String,
     /// How long the call lasts before its BYE.
     pub(crate) pause: Duration,
+    /// How long a stubborn callee stays after it.
+    pub(crate) linger: Duration,
 }
 
 impl Calls {
@@ -89,7 +91,8 @@ impl Calls {
 
     /// Starts the end that is called and waits until it listens.
     pub(crate) fn start_callee(&self, scratch: &Scratch) -> Sipp {
-        let mut sipp = self.start(scratch, "callee", self.callee, &[]);
+        let pause = if self.flow == STUBBORN { self.linger } else { self.pause };
+        let mut sipp = self.start(scratch, "callee", self.callee, pause, &[]);
         sipp.process.wait_until("listening", |_| is_bound(self.callee));
         sipp
     }
@@ -98,17 +101,24 @@ impl Calls {
     pub(crate) fn start_caller(&self, scratch: &Scratch) -> Sipp {
         let (first_hop, rate) = (self.first_hop.to_string(), self.rate.to_string());
         let arguments = [&first_hop, "-r", &rate, "-key", "request_uri", &self.request_uri];
-        self.start(scratch, "caller", self.caller, &arguments)
+        self.start(scratch, "caller", self.caller, self.pause, &arguments)
     }
 
-    fn start(&self, scratch: &Scratch, role: &str, local: SocketAddr, arguments: &[&str]) -> Sipp {
+    fn start(
+        &self,
+        scratch: &Scratch,
+        role: &str,
+        local: SocketAddr,
+        pause: Duration,
+        arguments: &[&str],
+    ) -> Sipp {
         let name = format!("{}_{role}", self.flow.scenario);
         let files = Files::of(scratch.path(), &name);
         let mut command = Command::new("sipp");
         command.args(arguments).arg("-sf").arg(scenario_file(&name));
         command.args(["-i", &local.ip().to_string(), "-p", &local.port().to_string(), "-bind_local"]);
         command.args(["-ci", "127.0.0.1", "-nostdin", "-key", "space", " "]);
-        command.args(["-m", &self.count.to_string(), "-d", &self.pause.as_millis().to_string()]);
+        command.args(["-m", &self.count.to_string(), "-d", &pause.as_millis().to_string()]);
         if self.flow == STUBBORN {
             command.args(["-default_behaviors", "none"]);
         }

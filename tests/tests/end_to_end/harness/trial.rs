@@ -95,6 +95,7 @@ impl Trial {
             first_hop,
             request_uri: request_uri.to_owned(),
             pause: Duration::ZERO,
+            linger: Duration::ZERO,
         }
     }
 }
