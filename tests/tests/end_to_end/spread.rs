@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::harness::message::Message;
 use crate::harness::node::{KEY, Node, NodeConfig};
 use crate::harness::phone::{Phone, receive};
-use crate::harness::site::{CORE_IPV4, IoMode, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
+use crate::harness::site::{IoMode, Network, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site, ip};
 
 /// Calls. The share of one of four workers strays by 1.2 % of itself (one sigma) when each call goes to one
 /// by chance, so 5 % is four sigma.
@@ -81,6 +81,24 @@ fn a_call_stays_with_its_worker() {
     scene.node.stop().assert_clean();
 }
 
+/// While nobody knows the neighbour's hardware address the kernel sends, and asks for it; when it is known, a
+/// worker does. What went the slow way must not be overtaken by what follows.
+#[test]
+fn order_is_kept_while_a_neighbour_becomes_known() {
+    const TIMES: usize = 40;
+    let Some(scene) = Scene::on(Site::of_namespaces(), 2, PUBLIC_IPV4) else {
+        return;
+    };
+    let device = scene.site.namespaces().device(Network::Public);
+    for time in 0..TIMES {
+        scene.site.at_node("a", || ip(&format!("neigh flush dev {device}")));
+        let calls: Vec<String> = (0..4).map(|call| format!("{time}-{call}-known@{}", scene.caller)).collect();
+        scene.send_all((0..400).flat_map(|_| calls.iter()));
+    }
+    scene.node.assert_all_frames_are_there();
+    scene.node.stop().assert_clean();
+}
+
 /// A node that sends all it gets to one address, and both ends.
 struct Scene {
     caller: SocketAddr,
@@ -90,13 +108,17 @@ struct Scene {
     request: Message,
     steered_by_call_id: bool,
     node: Node,
-    _site: Site,
+    site: Site,
 }
 
 impl Scene {
     /// `None` where it cannot be had.
     fn open(workers: usize, place: Place) -> Option<Self> {
-        let site = Site::open(&[place, CORE_IPV4])?;
+        Self::on(Site::open(&[place]), workers, place)
+    }
+
+    fn on(site: Option<Site>, workers: usize, place: Place) -> Option<Self> {
+        let site = site?;
         let [phone, callee] = [place; 2].map(|place| Phone::new(&site, place));
         let listener = site.node("a", place);
         let config = NodeConfig::new("a", KEY).listener("public", listener).next_hop(callee.address);
@@ -110,7 +132,7 @@ impl Scene {
             listener,
             steered_by_call_id: site.variant.io == IoMode::AfXdp && by_call_id,
             node,
-            _site: site,
+            site,
         };
         scene.receiver.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket takes a timeout");
         Some(scene)
