@@ -85,8 +85,7 @@ fn large_messages_cross(family: Family) {
     scene.close();
 }
 
-/// What fits the link but not the route leaves in fragments that fit the route. On ordinary sockets IPv4 heeds
-/// the link alone, for what a route says there may be a stranger's word (`router/src/io/udp/socket.rs`).
+/// What fits the link but not the route leaves in fragments that fit the route.
 fn route_mtu_is_respected(family: Family) {
     let Some(scene) = Scene::open(family) else {
         return;
@@ -102,9 +101,8 @@ fn route_mtu_is_respected(family: Family) {
         let bytes = received.datagram().len();
         assert!((1300..1400).contains(&bytes), "between the two MTUs, not {bytes} bytes");
     }
-    let heeds = scene.site.variant.io == IoMode::AfXdp || family == Family::V6;
     let fragmented = reassembled(family) - before;
-    assert_eq!(fragmented, if heeds { COUNT } else { 0 }, "each came in fragments");
+    assert_eq!(fragmented, COUNT, "each came in fragments");
     scene.close();
 }
 

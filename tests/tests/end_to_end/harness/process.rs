@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How often a waiting loop looks again.
 const POLL: Duration = Duration::from_millis(10);
 
+/// How long something that must come may take. On an emulated machine the kernel reads the steering program for many seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long a process that is not needed any more may take to end by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -72,7 +75,7 @@ impl Process {
 
     /// Waits until `condition` of the running process holds; its early end is a failure.
     pub(crate) fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let in_time = poll_until(Duration::from_secs(10), || {
+        let in_time = poll_until(PATIENCE, || {
             let ended = self.child.try_wait().expect("the child is ours to wait for");
             condition(self) || ended.is_some_and(|status| self.ended_early(what, status))
         });
