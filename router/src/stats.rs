@@ -54,6 +54,8 @@ named! {
         TransmitFull = "transmit_full",
         /// Datagrams forwarded or replied that the kernel path was too busy to take over (AF_XDP).
         HandoverFull = "handover_full",
+        /// Keep-alives that the kernel path sent so that the kernel asks whether a neighbour is still there (AF_XDP); also among those sent.
+        NeighbourProbes = "neighbour_probes",
         /// Times round the loop that found nothing.
         IdleBatches = "idle_batches",
         /// Times round the loop that found at least one datagram.
@@ -93,14 +95,14 @@ named! {
         TooLarge = "too_large",
         /// The link-layer address of the gateway or destination is not known; the kernel asks for it.
         NoNeighbour = "no_neighbour",
-        /// It is known but was not confirmed for a while: one datagram goes by the kernel, which asks again.
-        StaleNeighbour = "stale_neighbour",
         /// No route leads there.
         NoRoute = "no_route",
         /// The route leaves by an interface that has no AF_XDP sockets, or ends on this machine.
         OtherInterface = "other_interface",
         /// The interface of the route is down.
         LinkDown = "link_down",
+        /// An earlier datagram to the same address is still on this way, and must not be overtaken.
+        Order = "order",
     }
 }
 

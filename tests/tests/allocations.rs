@@ -159,7 +159,7 @@ fn no_ip_look_up_allocates() {
         let (source, destination) = (source.map(|text| text.parse().unwrap()), destination.parse().unwrap());
         let (count, found) = allocations(|| {
             let _ = std::hint::black_box(routes.leaves_by(source, destination));
-            routes.look_up(source, destination).map(|way| way.wants_kernel())
+            routes.look_up(source, destination).map(|way| way.wants_probe())
         });
         assert_eq!(count, 0, "{source:?} {destination}");
         *seen.entry(found).or_insert(0) += 1;

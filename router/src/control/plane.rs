@@ -103,9 +103,13 @@ impl Plane {
         let (name, stats_of_path) = ("kernel path".to_owned(), Arc::new(Stats::new()));
         let udp = bind(node, &stats_of_path)?;
         let granted = udp.granted().collect();
+        let handovers = Arc::new(Handovers::new(HANDOVERS_MAX, workers.len())?);
+        let path = AnyIo::KernelPath(Box::new(KernelPath::new(
+            udp,
+            Arc::clone(&handovers),
+            Arc::clone(&stats_of_path),
+        )));
         let subject = WorkerSubject { name, cpu: None, stats: stats_of_path };
-        let handovers = Arc::new(Handovers::new(HANDOVERS_MAX)?);
-        let path = AnyIo::KernelPath(Box::new(KernelPath::new(udp, Arc::clone(&handovers))));
         let mut threads = Threads::default();
         threads.start_kernel_path(workers.len(), path, &subject, &settings)?;
         workers.push(subject);

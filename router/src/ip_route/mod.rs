@@ -9,7 +9,7 @@
 //!
 //! A frame that a worker sends does not touch the kernel's entry of the neighbour. So the kernel finds it unused, calls it stale, asks nobody, and would never
 //! notice that its Ethernet address has changed. Therefore the mirror [pokes](IpRoutes::poke) stale entries every second, and a worker that meets
-//! a poke ([`Way::wants_kernel`]) sends that one datagram by the kernel, which then asks. Tables that follow each other share the entries.
+//! a poke ([`Way::wants_probe`]) has the kernel send something there, a keep-alive, so that it asks. Tables that follow each other share the entries.
 
 #![forbid(unsafe_code)]
 
@@ -66,12 +66,12 @@ pub struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Whether this one datagram should go by the kernel all the same, so that it looks whether the neighbour is still there.
+    /// Whether the kernel should be made to look whether the neighbour is still there, by sending something there.
     ///
     /// True once for each poke, for one of the workers that ask.
     #[inline]
     #[must_use]
-    pub fn wants_kernel(&self) -> bool {
+    pub fn wants_probe(&self) -> bool {
         self.neighbour.take_poke()
     }
 }
@@ -204,7 +204,7 @@ impl IpRoutes {
         Sizes { routes: self.policy.routes(), neighbours: self.neighbours.len() }
     }
 
-    /// Has the next datagram to a neighbour go by the kernel. False if it is not resolved here.
+    /// Has whoever next sends to a neighbour see to it that it is probed. False if it is not resolved here.
     pub fn poke(&self, link: LinkIndex, address: IpAddr) -> bool {
         self.neighbours.get(link, address.to_canonical()).map(Neighbour::poke).is_some()
     }

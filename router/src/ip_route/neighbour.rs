@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(super) struct Neighbour {
     pub(super) mac: Mac,
-    /// The next datagram is to go by the kernel.
+    /// Whoever next sends there is to have it probed.
     poke: AtomicBool,
 }
 

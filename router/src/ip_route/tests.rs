@@ -398,10 +398,10 @@ fn ways_share_by_weight_and_keep_to_a_destination() {
 #[test]
 fn a_poke_sends_one_datagram_by_the_kernel() {
     let routes = IpRoutes::new(&plan());
-    let wants = || routes.look_up(None, ip("192.0.2.9")).unwrap().wants_kernel();
+    let wants = || routes.look_up(None, ip("192.0.2.9")).unwrap().wants_probe();
     assert!(!wants());
     assert!(routes.poke(ETH0, ip("192.0.2.9")) && routes.poke(ETH0, ip("192.0.2.9")));
-    assert!(!routes.look_up(None, ip("8.8.8.8")).unwrap().wants_kernel(), "another neighbour");
+    assert!(!routes.look_up(None, ip("8.8.8.8")).unwrap().wants_probe(), "another neighbour");
     assert!(wants());
     assert!(!wants());
     assert!(!routes.poke(ETH1, ip("192.0.2.9")) && !routes.poke(ETH0, ip("192.0.2.10")));
@@ -418,7 +418,7 @@ fn a_poke_outlives_the_tables_unless_the_neighbour_changes() {
     plan.neighbours[4].mac = Some(mac(0x70));
     plan.neighbours.push(neighbour(ETH0, "192.0.2.77", 0x77));
     for next in [first.successor(&plan), first.with_neighbours(&plan.neighbours)] {
-        let wants = |routes: &IpRoutes, to: &str| routes.look_up(None, ip(to)).map(|way| way.wants_kernel());
+        let wants = |routes: &IpRoutes, to: &str| routes.look_up(None, ip(to)).map(|way| way.wants_probe());
         assert_eq!(wants(&next, "192.0.2.77"), Ok(false));
         assert_eq!(wants(&next, "2001:db8::9"), Ok(false), "another Ethernet address");
         assert_eq!(wants(&next, "192.0.2.9"), Ok(true));

@@ -145,7 +145,11 @@ fn check_release(release: &str) -> anyhow::Result<()> {
         release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < KERNEL_MIN {
-        bail!("kernel {release} is too old: AF_XDP as it is used here needs {}.{}", KERNEL_MIN.0, KERNEL_MIN.1);
+        bail!(
+            "kernel {release} is too old: AF_XDP as it is used here needs {}.{}",
+            KERNEL_MIN.0,
+            KERNEL_MIN.1
+        );
     }
     Ok(())
 }

@@ -337,15 +337,15 @@ fn neighbours_appear_change_and_vanish() {
         watch.soon("neighbour back, stale", |r| mac_of(r, to) == Some(mac(0x52)));
         // Poked within a second, and again.
         for _ in 0..2 {
-            watch.within(2 * SOON, "poked", |r| find(r, to).is_ok_and(|way| way.wants_kernel()));
-            assert!(!find(&watch.routes(), to).unwrap().wants_kernel());
+            watch.within(2 * SOON, "poked", |r| find(r, to).is_ok_and(|way| way.wants_probe()));
+            assert!(!find(&watch.routes(), to).unwrap().wants_probe());
         }
         // Not any more once it is confirmed.
         world.here(&format!("neigh change {to} lladdr 02:00:00:00:00:52 nud permanent dev e0"));
         watch.settle();
-        let _ = find(&watch.routes(), to).unwrap().wants_kernel();
+        let _ = find(&watch.routes(), to).unwrap().wants_probe();
         thread::sleep(Duration::from_millis(1_300));
-        assert!(!find(&watch.routes(), to).unwrap().wants_kernel());
+        assert!(!find(&watch.routes(), to).unwrap().wants_probe());
     }
 }
 
@@ -367,7 +367,7 @@ fn a_neighbour_that_the_kernel_resolves() {
         assert_eq!(fails(&watch.routes(), to), Some(NoWay::Unresolved));
         send();
         watch.soon("resolved by what the kernel sent", |r| mac_of(r, to) == Some(mac(2)));
-        watch.within(5 * SOON, "stale and poked", |r| find(r, to).is_ok_and(|way| way.wants_kernel()));
+        watch.within(5 * SOON, "stale and poked", |r| find(r, to).is_ok_and(|way| way.wants_probe()));
         // The neighbour gets another card; only what the kernel sends makes it notice.
         world.there("link set f0 down");
         world.there("link set f0 address 02:00:00:00:00:77");
@@ -377,7 +377,7 @@ fn a_neighbour_that_the_kernel_resolves() {
         while mac_of(&watch.routes(), to) != Some(mac(0x77)) {
             assert!(start.elapsed() < Duration::from_secs(10), "the new address is not seen");
             // What a worker does.
-            if find(&watch.routes(), to).map_or(true, |way| way.wants_kernel()) {
+            if find(&watch.routes(), to).map_or(true, |way| way.wants_probe()) {
                 let _ = socket.send_to(b"x", (address(to), 9));
             }
             thread::sleep(Duration::from_millis(50));

@@ -7,7 +7,9 @@ use super::umem::{Frame, Umem};
 use crate::io::ListenerIndex;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -26,7 +28,23 @@ pub struct Handover {
     pub to: SocketAddr,
     /// The address that it leaves from, where the listener is on all addresses and this is known.
     pub source: Option<IpAddr>,
+    /// The worker that hands it over.
+    pub worker: usize,
 }
+
+/// A neighbour that has not been heard of for a while: whatever the kernel sends to `to` makes it ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Probe {
+    /// The listener that a keep-alive leaves by.
+    pub egress: ListenerIndex,
+    /// Where to.
+    pub to: SocketAddr,
+    /// As [`Handover::source`].
+    pub source: Option<IpAddr>,
+}
+
+/// Room for probes. A neighbour is probed once a second at most, and one that finds no room the next time.
+const PROBES_MAX: usize = 64;
 
 /// What the kernel path keeps frames with, once there are any.
 #[derive(Debug)]
@@ -44,16 +62,25 @@ pub struct Keeper {
 pub struct Handovers {
     queue: ArrayQueue<Handover>,
     keeper: ArrayQueue<Keeper>,
+    probes: ArrayQueue<Probe>,
+    /// For each worker, how many of its datagrams have been sent.
+    sent: Box<[CachePadded<AtomicU64>]>,
     bell: Bell,
 }
 
 impl Handovers {
-    /// An empty queue for at most `capacity` datagrams, at least one.
+    /// An empty queue for at most `capacity` datagrams, at least one, from that many workers.
     ///
     /// # Errors
     /// There are no descriptors left.
-    pub fn new(capacity: usize) -> io::Result<Self> {
-        Ok(Self { queue: ArrayQueue::new(capacity.max(1)), keeper: ArrayQueue::new(1), bell: Bell::new()? })
+    pub fn new(capacity: usize, workers: usize) -> io::Result<Self> {
+        Ok(Self {
+            queue: ArrayQueue::new(capacity.max(1)),
+            keeper: ArrayQueue::new(1),
+            probes: ArrayQueue::new(PROBES_MAX),
+            sent: (0..workers).map(|_| CachePadded::default()).collect(),
+            bell: Bell::new()?,
+        })
     }
 
     /// Gives the kernel path, which may work already, what it keeps frames with. It comes before the first handover.
@@ -84,6 +111,35 @@ impl Handovers {
         self.queue.pop()
     }
 
+    /// Enters that a datagram of `worker` has been sent.
+    #[inline]
+    pub fn note_sent(&self, worker: usize) {
+        if let Some(sent) = self.sent.get(worker) {
+            sent.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many datagrams of `worker` have been sent so far, of all that it has handed over.
+    #[inline]
+    #[must_use]
+    pub fn sent(&self, worker: usize) -> u64 {
+        self.sent.get(worker).map_or(0, |sent| sent.load(Ordering::Acquire))
+    }
+
+    /// Asks for a probe. Without room there is none.
+    #[inline]
+    pub fn ask_for(&self, probe: Probe) {
+        if self.probes.push(probe).is_ok() {
+            self.bell.ring();
+        }
+    }
+
+    /// The oldest probe that was asked for.
+    #[inline]
+    pub fn probe(&self) -> Option<Probe> {
+        self.probes.pop()
+    }
+
     /// How many wait.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -98,7 +154,7 @@ impl Handovers {
 
     /// Sleeps by `poll`, which is to return when [`Self::as_fd`] is readable, unless there is something to take.
     pub fn sleep(&self, poll: impl FnOnce()) {
-        self.bell.sleep(|| !self.queue.is_empty(), poll);
+        self.bell.sleep(|| !self.queue.is_empty() || !self.probes.is_empty(), poll);
     }
 }
 

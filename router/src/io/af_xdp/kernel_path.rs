@@ -4,9 +4,10 @@
 //! no program is attached) arrives at the node's UDP sockets, and is forwarded from there. What a worker cannot send (too large for one packet, a neighbour
 //! whose link-layer address is not known) is sent by the same sockets straight out of its frame, and the frame goes back to the others.
 
-use super::handover::{Handover, Handovers, Keeper};
+use super::handover::{Handover, Handovers, Keeper, Probe};
 use crate::io::udp::Udp;
 use crate::io::{Datagram, Io, Verdict};
+use crate::stats::{Counter, Stats};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,19 +15,23 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Most datagrams that are sent for the workers before the sockets have their turn.
 const HANDOVERS_A_BREATH_MAX: usize = 64;
 
+/// What a neighbour is sent for the kernel to ask whether it is there: a keep-alive (RFC 5626 3.5.1), which every SIP element ignores.
+const KEEP_ALIVE: &[u8] = b"\r\n\r\n";
+
 /// The one thread's way to the network that is no worker's.
 pub struct KernelPath {
     udp: Udp,
     handovers: Arc<Handovers>,
     keeper: Option<Keeper>,
+    stats: Arc<Stats>,
 }
 
 impl KernelPath {
-    /// Over the node's sockets. It works before there are frames, too.
+    /// Over the node's sockets, which count in `stats` too. It works before there are frames.
     #[must_use]
-    pub fn new(mut udp: Udp, handovers: Arc<Handovers>) -> Self {
+    pub fn new(mut udp: Udp, handovers: Arc<Handovers>, stats: Arc<Stats>) -> Self {
         udp.watch(handovers.as_fd());
-        Self { udp, handovers, keeper: None }
+        Self { udp, handovers, keeper: None, stats }
     }
 
     /// Sends for the workers, and returns how many.
@@ -40,21 +45,32 @@ impl KernelPath {
         let Some(Keeper { umem, stack, page }) = &mut self.keeper else { return 0 };
         let mut count = 0;
         while count < HANDOVERS_A_BREATH_MAX {
-            let Some(Handover { mut frame, payload, egress, to, source }) = self.handovers.take() else {
+            let Some(Handover { mut frame, payload, egress, to, source, worker }) = self.handovers.take()
+            else {
                 break;
             };
             let payload = umem.bytes(&mut frame).get(payload).unwrap_or_default();
             self.udp.send(egress, to, source, payload);
+            self.handovers.note_sent(worker);
             stack.put(frame);
             count += 1;
         }
         page.held.store(stack.len() as u64, Relaxed);
         count
     }
+
+    /// Sends the keep-alives that make the kernel ask for neighbours.
+    fn send_probes(&mut self) {
+        while let Some(Probe { egress, to, source }) = self.handovers.probe() {
+            self.udp.send(egress, to, source, KEEP_ALIVE);
+            self.stats.add(Counter::NeighbourProbes, 1);
+        }
+    }
 }
 
 impl Io for KernelPath {
     fn breathe(&mut self, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
+        self.send_probes();
         self.send_handovers() + self.udp.breathe(forward)
     }
 
@@ -73,7 +89,6 @@ mod tests {
     use crate::io::af_xdp::umem::tests::umem;
     use crate::io::af_xdp::umem::{Frame, Umem};
     use crate::io::udp::Options;
-    use crate::stats::{Counter, Stats};
     use std::net::UdpSocket;
     use std::time::{Duration, Instant};
 
@@ -82,8 +97,8 @@ mod tests {
         let (umem, stats) = (Arc::new(umem), Arc::new(Stats::new()));
         let address = "127.0.0.1:0".parse().unwrap();
         let udp = Udp::bind(&[address], &Options::default(), Arc::clone(&stats)).unwrap();
-        let (handovers, page) = (Arc::new(Handovers::new(100).unwrap()), Arc::new(Page::default()));
-        let mut path = KernelPath::new(udp, Arc::clone(&handovers));
+        let (handovers, page) = (Arc::new(Handovers::new(100, 1).unwrap()), Arc::new(Page::default()));
+        let mut path = KernelPath::new(udp, Arc::clone(&handovers), Arc::clone(&stats));
         assert_eq!(path.breathe(&mut |_| Verdict::Release), 0, "it works without frames");
         let stack = Stack::new(&Arc::new(Depot::new(frames as usize)), 64);
         handovers.begin(Keeper { umem, stack, page: Arc::clone(&page) });
@@ -108,7 +123,7 @@ mod tests {
             umem_of(&handovers, &mut path).bytes(&mut frame)[100..105].copy_from_slice(b"hello");
             // The second does not lie in its frame: then there is nothing to send but an empty datagram, and the frame comes back all the same.
             let payload = if i == 1 { 5_000..5_001 } else { 100..105 };
-            let handover = Handover { frame, payload, egress: ListenerIndex(0), to, source: None };
+            let handover = Handover { frame, payload, egress: ListenerIndex(0), to, source: None, worker: 0 };
             handovers.give(handover).unwrap();
         }
         assert_eq!(path.breathe(&mut |_| Verdict::Release), 3);
@@ -116,8 +131,26 @@ mod tests {
         let lengths = [0; 3].map(|_| peer.recv(&mut buffer).unwrap());
         assert_eq!((lengths, &buffer[..5]), ([5, 0, 5], &b"hello"[..]));
         assert_eq!((stack(&mut path).len(), page.held.load(Relaxed)), (3, 3));
-        assert_eq!(stats.read().counter(Counter::Sent), 3);
+        assert_eq!((stats.read().counter(Counter::Sent), handovers.sent(0)), (3, 3));
     }
+
+    #[test]
+    fn it_probes_neighbours_with_keep_alives() {
+        let (mut path, _frames, stats, handovers, _) = path(1);
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let probe = Probe { egress: ListenerIndex(0), to: peer.local_addr().unwrap(), source: None };
+        (0..PROBES).for_each(|_| handovers.ask_for(probe));
+        let begin = Instant::now();
+        path.wait(5_000_000);
+        assert!(begin.elapsed() < Duration::from_secs(3), "a probe wakes it");
+        path.breathe(&mut |_| Verdict::Release);
+        let mut buffer = [0; 9];
+        assert_eq!((peer.recv(&mut buffer).unwrap(), &buffer[..4]), (4, KEEP_ALIVE));
+        assert_eq!(stats.read().counter(Counter::NeighbourProbes), 64, "what finds no room is not asked for");
+    }
+
+    /// More than there is room for.
+    const PROBES: usize = 70;
 
     #[test]
     fn a_handover_wakes_it() {
@@ -127,7 +160,14 @@ mod tests {
             let to = "127.0.0.1:9".parse().unwrap();
             for frame in frames {
                 handovers
-                    .give(Handover { frame, payload: 0..1, egress: ListenerIndex(0), to, source: None })
+                    .give(Handover {
+                        frame,
+                        payload: 0..1,
+                        egress: ListenerIndex(0),
+                        to,
+                        source: None,
+                        worker: 0,
+                    })
                     .unwrap();
             }
         });
@@ -140,7 +180,7 @@ mod tests {
         let frame = stack(&mut path).take().unwrap();
         let to = "127.0.0.1:9".parse().unwrap();
         path.handovers
-            .give(Handover { frame, payload: 0..1, egress: ListenerIndex(0), to, source: None })
+            .give(Handover { frame, payload: 0..1, egress: ListenerIndex(0), to, source: None, worker: 0 })
             .unwrap();
         let begin = Instant::now();
         path.wait(5_000_000);

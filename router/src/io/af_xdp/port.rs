@@ -13,7 +13,7 @@
 
 use super::bell::Bell;
 use super::depot::Stack;
-use super::handover::{Handover, Handovers};
+use super::handover::{Handover, Handovers, Probe};
 use super::ledger::{self, Page};
 use super::listeners::Listeners;
 use super::ring::FillLevel;
@@ -73,10 +73,63 @@ struct Sender {
     routes: Cache<Arc<ArcSwap<IpRoutes>>, Arc<IpRoutes>>,
     tx: Vec<Tx>,
     stack: Stack,
+    worker: usize,
+    waiting: Waiting,
     /// Of the next IPv4 header.
     identification: u16,
     stats: Arc<Stats>,
     page: Arc<Page>,
+}
+
+/// What the kernel path has not sent yet of a worker's, and must not be overtaken.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// For each address that some went to, the bit of its hash.
+    destinations: u64,
+    /// How many the worker has handed over, ever.
+    given: u64,
+    /// How many more may follow them that way.
+    followers: u32,
+}
+
+/// How many datagrams follow others by the kernel path for the sake of their order.
+///
+/// The kernel path sends these in a fraction of a millisecond. If it has not sent the first by then it cannot keep up with what comes, and to
+/// follow on would be to lose what finds no room.
+const FOLLOWERS_MAX: u32 = 256;
+
+impl Waiting {
+    /// Notes one more that was handed over.
+    fn note(&mut self, to: IpAddr) {
+        if self.destinations == 0 {
+            self.followers = FOLLOWERS_MAX;
+        }
+        self.destinations |= Self::bit(to);
+        self.given = self.given.wrapping_add(1);
+    }
+
+    /// Whether a datagram has to wait in line, given how many have been sent of those that were handed over.
+    #[inline]
+    fn holds_back(&mut self, to: IpAddr, sent: impl FnOnce() -> u64) -> bool {
+        if self.destinations == 0 {
+            return false;
+        }
+        if sent() == self.given || self.followers == 0 {
+            self.destinations = 0;
+            return false;
+        }
+        let holds_back = self.destinations & Self::bit(to) != 0;
+        self.followers -= u32::from(holds_back);
+        holds_back
+    }
+
+    fn bit(address: IpAddr) -> u64 {
+        let bits = match address {
+            IpAddr::V4(v4) => v4.to_bits(),
+            IpAddr::V6(v6) => v6.to_bits() as u32 ^ (v6.to_bits() >> 64) as u32,
+        };
+        1 << (bits.wrapping_mul(0x9e37_79b1) >> 26)
+    }
 }
 
 /// The path MTU that every IPv6 link has to have (RFC 8200 5).
@@ -107,8 +160,17 @@ impl Port {
             sockets.poll.watch(bell.as_fd());
         }
         let routes = Cache::new(Arc::clone(&shared.routes));
-        let sender =
-            Sender { shared: Arc::clone(&shared), routes, tx, stack, identification: 0, stats, page };
+        let sender = Sender {
+            shared: Arc::clone(&shared),
+            routes,
+            tx,
+            stack,
+            worker: sockets.worker,
+            waiting: Waiting::default(),
+            identification: 0,
+            stats,
+            page,
+        };
         sender.note_held();
         Self { shared, sockets, suppliers, sender }
     }
@@ -254,7 +316,8 @@ impl Sender {
             }
             Err(why) => {
                 let Departure { egress, source, .. } = *departure;
-                let handover = Handover { frame, payload: payload.clone(), egress, to: *to, source };
+                let worker = self.worker;
+                let handover = Handover { frame, payload: payload.clone(), egress, to: *to, source, worker };
                 self.hand_over(handover, why);
             }
         }
@@ -273,8 +336,12 @@ impl Sender {
         if headers + payload.len() > mtu {
             return Err(Why::TooLarge);
         }
-        if way.wants_kernel() {
-            return Err(Why::StaleNeighbour);
+        let handovers = &self.shared.handovers;
+        if self.waiting.holds_back(to.ip(), || handovers.sent(self.worker)) {
+            return Err(Why::Order);
+        }
+        if way.wants_probe() {
+            handovers.ask_for(Probe { egress: departure.egress, to: *to, source: *source });
         }
         let envelope =
             Envelope { source_mac: way.source_mac, destination_mac: way.destination_mac, vlans: way.tags };
@@ -294,9 +361,13 @@ impl Sender {
     #[cold]
     fn hand_over(&mut self, handover: Handover, why: Why) {
         self.stats.handed_over(why);
-        if let Err(handover) = self.shared.handovers.give(handover) {
-            self.stats.add(Counter::HandoverFull, 1);
-            self.stack.put(handover.frame);
+        let to = handover.to.ip();
+        match self.shared.handovers.give(handover) {
+            Ok(()) => self.waiting.note(to),
+            Err(handover) => {
+                self.stats.add(Counter::HandoverFull, 1);
+                self.stack.put(handover.frame);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::io::af_xdp::census::Census;
 use crate::io::af_xdp::depot::Depot;
 use crate::io::af_xdp::fake::{Kernel, OPTIONS};
+use crate::io::af_xdp::handover::Probe;
 use crate::io::af_xdp::ledger::Whereabouts;
 use crate::io::af_xdp::socket::{self, Options};
 use crate::io::af_xdp::umem::Geometry;
@@ -134,7 +135,7 @@ impl Node {
         let routes = Arc::new(ArcSwap::from_pointee(IpRoutes::new(&ip_plan())));
         let shared = Arc::new(Shared {
             umem,
-            handovers: Arc::new(Handovers::new(handovers).unwrap()),
+            handovers: Arc::new(Handovers::new(handovers, workers).unwrap()),
             routes: Arc::clone(&routes),
             bells: (0..workers).map(|_| Bell::new().unwrap()).collect(),
             listeners: Listeners::new(&LISTENERS.map(address)),
@@ -332,18 +333,66 @@ fn what_a_worker_cannot_send_goes_to_the_kernel_path() {
 }
 
 #[test]
-fn a_stale_neighbour_gets_one_datagram_by_the_kernel() {
+fn a_stale_neighbour_is_probed_and_holds_up_nothing() {
     let mut node = Node::new([1, 1], 1, 0);
     let send = |node: &mut Node| {
         node.kernel.receive(0, 0, 0, &hello()).unwrap();
         node.breathe(0, 0, "192.0.2.9:5062");
+        (node.kernel.transmit(0, 0, 9).len(), node.shared.handovers.probe())
+    };
+    assert_eq!(send(&mut node), (1, None));
+    assert!(node.routes.load().poke(LinkIndex(PUBLIC), "192.0.2.9".parse().unwrap()));
+    let (egress, source) = (ListenerIndex(0), Some("192.0.2.254".parse().unwrap()));
+    let probe = Probe { egress, to: address("192.0.2.9:5062"), source };
+    assert_eq!([0; 3].map(|_| send(&mut node)), [(1, Some(probe)), (1, None), (1, None)]);
+    node.assert_complete();
+}
+
+#[test]
+fn what_follows_to_the_same_address_does_not_overtake() {
+    let mut node = Node::new([1, 1], 1, 0);
+    let mut without = ip_plan();
+    without.neighbours.clear();
+    let send = |node: &mut Node, to| {
+        node.kernel.receive(0, 0, 0, &hello()).unwrap();
+        node.breathe(0, 0, to);
         node.kernel.transmit(0, 0, 9).len()
     };
-    assert_eq!(send(&mut node), 1);
-    assert!(node.routes.load().poke(LinkIndex(PUBLIC), "192.0.2.9".parse().unwrap()));
-    assert_eq!([0; 3].map(|_| send(&mut node)), [0, 1, 1]);
-    assert_eq!(node.totals().handed_over(Why::StaleNeighbour), 1);
+    let (first, other) = ("192.0.2.9:5062", "[2001:db8::9]:5062");
+    node.routes.store(Arc::new(IpRoutes::new(&without)));
+    assert_eq!(send(&mut node, first), 0);
+    node.routes.store(Arc::new(IpRoutes::new(&ip_plan())));
+    // The kernel path has not sent it yet.
+    assert_eq!(send(&mut node, first), 0);
+    node.ports[0].breathe(&mut |_| Verdict::Release);
+    node.kernel.receive(0, 0, 0, &hello()).unwrap();
+    node.breathe(0, 3, other);
+    assert_eq!(node.kernel.transmit(0, 0, 9).len(), 1, "another address is not held up");
+    let totals = node.totals();
+    assert_eq!((totals.handed_over(Why::NoNeighbour), totals.handed_over(Why::Order)), (1, 1));
+    for _ in 0..2 {
+        let Handover { frame, worker, .. } = node.shared.handovers.take().unwrap();
+        node.ports[0].sender.stack.put(frame);
+        node.shared.handovers.note_sent(worker);
+    }
+    assert_eq!(send(&mut node, first), 1, "they have been sent");
     node.assert_complete();
+}
+
+#[test]
+fn a_kernel_path_that_cannot_keep_up_is_followed_no_further() {
+    let mut waiting = Waiting::default();
+    let to: IpAddr = [192, 0, 2, 9].into();
+    waiting.note(to);
+    let followed = (0..1_000).take_while(|_| {
+        let holds_back = waiting.holds_back(to, || 0);
+        if holds_back {
+            waiting.note(to);
+        }
+        holds_back
+    });
+    assert_eq!(followed.count(), FOLLOWERS_MAX as usize);
+    assert!(!waiting.holds_back(to, || 0));
 }
 
 #[test]
@@ -356,6 +405,9 @@ fn other_tables_hold_from_the_next_datagram_on() {
         node.kernel.receive(0, 0, 0, &hello()).unwrap();
         node.breathe(0, 0, "192.0.2.9:5062");
         assert_eq!(node.totals().handed_over(Why::LinkDown), down);
+        if node.shared.handovers.len() > node.shared.handovers.sent(0) as usize {
+            node.shared.handovers.note_sent(0);
+        }
     }
     assert_eq!(node.kernel.transmit(0, 0, 9).len(), 2);
     node.assert_complete();

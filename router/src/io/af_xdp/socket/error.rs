@@ -72,9 +72,7 @@ impl fmt::Display for Step {
 /// What to do about an error, in words.
 fn advice(step: Step, errno: Errno) -> Option<&'static str> {
     Some(match (step, errno) {
-        (Step::Open, Errno::EPERM | Errno::EACCES) => {
-            "it takes CAP_NET_RAW: start as root, or give it that"
-        }
+        (Step::Open, Errno::EPERM | Errno::EACCES) => "it takes CAP_NET_RAW: start as root, or give it that",
         (Step::Open, Errno::EAFNOSUPPORT) => "this kernel is built without AF_XDP (CONFIG_XDP_SOCKETS)",
         (Step::Register, Errno::ENOBUFS) => {
             "more than may be locked: raise RLIMIT_MEMLOCK (`LimitMEMLOCK=infinity`), give it CAP_IPC_LOCK, or have fewer frames"
