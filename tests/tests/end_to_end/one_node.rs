@@ -8,6 +8,7 @@ use crate::harness::node::{KEY, Node, NodeConfig};
 use crate::harness::requirements;
 use crate::harness::sipp::{BUSY, CALL, CALLEE_HANGS_UP, CANCEL, Calls, Flow, OPTIONS, REGISTRATION};
 use crate::harness::site::{PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
+use crate::harness::trace::by_call;
 use crate::harness::trial::Trial;
 
 #[test]
@@ -126,8 +127,12 @@ fn node_answers_options(place: Place) {
     };
     let trace = calls.start_caller(site.scratch()).finish(COUNT);
     assert_eq!(trace.received.len(), trace.sent.len(), "one answer for each request");
-    for (request, response) in trace.sent.iter().zip(&trace.received) {
-        assert_answers_options(request, response);
+    let (requests, responses) = (by_call(&trace.sent), by_call(&trace.received));
+    assert_eq!(requests.len(), COUNT, "each request is a call");
+    for (call_id, request) in &requests {
+        let (request, response) =
+            (request.values().next(), responses.get(call_id).and_then(|r| r.values().next()));
+        assert_answers_options(request.expect("a request"), response.expect("an answer to each request"));
     }
     let counters = node.stop();
     counters.assert_clean();
