@@ -76,7 +76,7 @@
 //! | `faults::{unreachable_*,link_*,neighbour_*,route_*,interface_*}` | no call is lost for a link, neighbour, route or interface that goes, comes back or changes, traffic flows again within a second, and no frame is lost |
 //! | `faults::killed_and_started_again` | nor for a SIGKILL; what is left behind is in nobody's way |
 //! | `spread::{two,four}_workers_*` | one pair of addresses is the work of all workers, within 5 % (AF_XDP); the order of a call's messages stays |
-//! | `spread::order_is_kept_*` | also when the first of them went by the kernel |
+//! | `spread::nothing_is_lost_*` | nor is a message lost when the first of them went by the kernel, and few are overtaken |
 //! | `spread::a_call_stays_with_its_worker` | all messages of a Call-ID are one worker's |
 //! | `same_bytes::*` | the golden vectors, by real I/O: the same bytes by ordinary sockets and by AF_XDP |
 //! | `no_memory::restart_*` | a node that is stopped and started again carries on with every dialog |
