@@ -25,6 +25,11 @@
 //! to a socket, and so to its worker. A program may redirect a packet only to sockets of the queue that it came by (`net/xdp/xsk.c`, `xsk_rcv_check`); so each worker has an
 //! RX socket on every queue, and transmits by its one on queue `worker % queues`. [`socket`] binds them.
 //!
+//! # Who works with them
+//!
+//! A worker's [`port::Port`] receives, forwards and transmits. What it cannot send itself goes with its frame by [`handover`] to the [`kernel_path`], the one thread with
+//! ordinary sockets. Each enters in its [`ledger`] page where its frames are, so that anybody can see at any time whether all are there.
+//!
 //! # What cannot fail
 //!
 //! After [`socket::bind`] nothing allocates. Each ring, stack and depot takes what it is given or gives it back; a stack has room for all
