@@ -1,5 +1,6 @@
 //! What several tests and the benches share: one node, its key, and the canonical messages.
 
+pub mod counting;
 pub mod oracles;
 pub mod steering;
 

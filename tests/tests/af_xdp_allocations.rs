@@ -13,51 +13,16 @@ use sluice::control::netlink;
 use sluice::control::plane::{Plane, Settings};
 use sluice::proxy::seal::{Key, Keys};
 use sluice::stats::{Counter, Handover, Totals};
+use sluice_tests::counting::{self, Counting};
 use sluice_tests::{CANONICAL, canonical, golden};
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-fn count() {
-    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-}
-
-// SAFETY: every method hands its arguments to the system's allocator, which keeps the contract; counting touches a number and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same one.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and `at` came from `System`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is the same one.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`, and `at` came from `System`.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -112,7 +77,7 @@ fn nothing_allocates_after_the_start() {
     send(&v4, nodes[0], &datagrams[..20]);
     thread::sleep(Duration::from_millis(300));
 
-    let (before, counted) = (totals(), ALLOCATIONS.load(Ordering::Relaxed));
+    let (before, counted) = (totals(), counting::of_all_threads());
     for _ in 0..5 {
         send(&v4, nodes[0], &datagrams);
         send(&v6, nodes[1], &datagrams);
@@ -130,7 +95,7 @@ fn nothing_allocates_after_the_start() {
         }
         last = received;
     }
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - counted;
+    let allocations = counting::of_all_threads() - counted;
     let after = totals();
 
     threads.stop().unwrap();

@@ -18,57 +18,20 @@ use sluice::ip_route::{
 };
 use sluice::proxy::snapshot::Snapshot;
 use sluice::stats::{Counter, Stats};
+use sluice_tests::counting::{self, Counting};
 use sluice_tests::{
     CANONICAL, CORE, CORE6, PUBLIC, PUBLIC6, canonical, corpora, files_below, flow, golden, named_plan,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::HashMap;
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-// SAFETY: every method hands its arguments to the system's allocator, which keeps the contract; counting touches a plain number of this thread and allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc`, which is the same one.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and `at` came from `System`.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`, which is the same one.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, len: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps the contract of `realloc`, and `at` came from `System`.
-        unsafe { System.realloc(at, layout, len) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// How often `work` allocates, and what it returns.
 fn allocations<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = counting::of_this_thread();
     let result = work();
-    (ALLOCATIONS.with(Cell::get) - before, result)
+    (counting::of_this_thread() - before, result)
 }
 
 #[test]

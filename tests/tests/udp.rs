@@ -12,8 +12,7 @@ use sluice::io::{Datagram, Io, ListenerIndex, Verdict};
 use sluice::proxy::snapshot::{ListenerPlan, Plan, Snapshot};
 use sluice::stats::{Counter, Reason, Stats};
 use sluice::worker::{Published, Worker, publish, spawn};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use sluice_tests::counting::{self, Counting};
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -24,39 +23,12 @@ use std::time::{Duration, Instant};
 /// Longest that a test waits for anything. On loopback it is there at once; this is for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The system's allocator, and how often this thread has called it.
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<usize> = const { Cell::new(0) };
-}
-
-fn count_call() {
-    // A thread that is ending has no counter any more.
-    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
-}
-
-// SAFETY: every call is the system allocator's own, with the caller's arguments.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count_call();
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count_call();
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Allocations and frees of this thread so far.
-fn allocator_calls() -> usize {
-    CALLS.get()
+fn allocator_calls() -> u64 {
+    counting::of_this_thread() + counting::frees_of_this_thread()
 }
 
 fn udp(listeners: &[SocketAddr], batch_datagrams_max: usize) -> (Udp, Arc<Stats>) {
@@ -283,8 +255,8 @@ struct Watched {
     stop: Arc<AtomicBool>,
     published: Arc<dyn Fn(usize) + Send + Sync>,
     breaths: usize,
-    calls_at_start: usize,
-    calls: usize,
+    calls_at_start: u64,
+    calls: u64,
 }
 
 impl Io for Watched {
@@ -349,7 +321,7 @@ fn a_running_worker_allocates_nothing() {
         published,
         breaths: 0,
         calls_at_start: 0,
-        calls: usize::MAX,
+        calls: u64::MAX,
     };
     let worker = Worker { io, snapshot: current, stats: Arc::clone(&stats), stop, idle_us_max: 100 };
     let io = spawn(worker, 0, None).unwrap().thread.join().unwrap();
