@@ -10,7 +10,7 @@ use crate::io::af_xdp::umem::{Geometry, Umem};
 use crate::ip_route::{IpRoutes, LinkIndex, LinkKind};
 use anyhow::bail;
 use std::collections::BTreeSet;
-use tracing::info;
+use tracing::{info, warn};
 
 /// An interface that AF_XDP is set up on.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Chosen {
     pub(super) link: LinkIndex,
     pub(super) queues: u32,
     pub(super) driver: String,
+    /// `napi_defer_hard_irqs`, where it can be read.
+    pub(super) defers_interrupts: Option<u32>,
 }
 
 /// The interfaces that the configuration names, else those of the listeners.
@@ -81,7 +83,7 @@ impl Chosen {
             );
         }
         let driver = interface.driver.unwrap_or_else(|| "no driver".to_owned());
-        Ok(Self { link: link.index, queues, driver, plan })
+        Ok(Self { link: link.index, queues, driver, defers_interrupts: interface.napi_defer_hard_irqs, plan })
     }
 
     pub(super) fn plan(&self) -> InterfacePlan {
@@ -91,6 +93,19 @@ impl Chosen {
             file::ZeroCopy::Never => ZeroCopy::Never,
         };
         InterfacePlan { name: self.plan.name.clone(), if_index: self.link.0, queues: self.queues, zero_copy }
+    }
+
+    /// Says where busy polling is not what was asked for.
+    pub(super) fn report_polling(&self, is_granted: bool) {
+        let name = &self.plan.name;
+        if !is_granted {
+            warn!("interface {name}: no busy polling: the kernel does not grant it");
+        } else if self.defers_interrupts == Some(0) {
+            warn!(
+                "interface {name}: napi_defer_hard_irqs is 0, so interrupts go on beside busy polling: \
+                 `scripts/tune set {name} --busy-poll` before the start"
+            );
+        }
     }
 
     /// One line of what is in force.

@@ -103,6 +103,9 @@ impl Wanted {
             if_indexes: interfaces.iter().map(|chosen| chosen.link.0).collect(),
             batch_frames_max: node.io.batch_frames_max.0,
         });
+        if node.io.busy_poll_us.0 > 0 {
+            interfaces.iter().enumerate().for_each(|(i, chosen)| chosen.report_polling(polls(&sockets, i)));
+        }
         let stack = Stack::new(&depot, STACK_FRAMES as usize);
         handovers.begin(Keeper { umem: Arc::clone(&umem), stack, page: Arc::clone(&pages[workers]) });
         note_filled(&sockets, &pages, sizes.prefill);
@@ -251,6 +254,12 @@ fn modes(sockets: &[WorkerSockets], interfaces: usize) -> Vec<String> {
         }
     };
     (0..interfaces).map(mode).collect()
+}
+
+/// Whether all queues of an interface are busy polled by their owners.
+fn polls(sockets: &[WorkerSockets], interface: usize) -> bool {
+    let mut owned = sockets.iter().flat_map(|sockets| &sockets.owned);
+    owned.all(|queue| queue.interface != interface || queue.is_busy_polling)
 }
 
 /// Enters what the fill rings were given before the workers' own counting begins.
