@@ -108,10 +108,7 @@ fn hash_of(context: &XdpContext, payload: u64, last: u64) -> Option<u64> {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sluice_walk(context: *mut xdp_md, payload: u64, last: u64) -> u64 {
-    let (payload, last) = (payload as usize, last as usize);
-    if payload > OFFSET_MAX || last > LAST_BLOCK_MAX {
-        return NONE;
-    }
+    let (payload, last) = (payload as usize & OFFSET_MASK, last as usize & LAST_BLOCK_MASK);
     match call_id::walk(Packet::of(context).from(payload), last) {
         Walk::Name(name_end) => name_end as u64,
         Walk::None => NONE,
@@ -123,10 +120,8 @@ extern "C" fn sluice_walk(context: *mut xdp_md, payload: u64, last: u64) -> u64 
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sluice_hash(context: *mut xdp_md, payload: u64, last: u64, name_end: u64) -> u64 {
-    let (payload, last, name_end) = (payload as usize, last as usize, name_end as usize);
-    if payload > OFFSET_MAX || last > LAST_BLOCK_MAX || name_end > PAYLOAD_BYTES_MAX {
-        return 0;
-    }
+    let (payload, last) = (payload as usize & OFFSET_MASK, last as usize & LAST_BLOCK_MASK);
+    let Some(name_end) = Packet::at_most(name_end as usize, PAYLOAD_BYTES_MAX) else { return 0 };
     call_id::hash(Packet::of(context).from(payload), last, name_end, SEED.load()).unwrap_or(0)
 }
 
@@ -134,8 +129,10 @@ extern "C" fn sluice_hash(context: *mut xdp_md, payload: u64, last: u64, name_en
 const NONE: u64 = 1 << 32;
 /// Another such number, for [`Walk::Rest`].
 const REST: u64 = NONE + 1;
-/// More than any offset of a payload or of its last block. The verifier takes none above 65,535.
-const OFFSET_MAX: usize = 1 << 14;
+/// The bits that an offset of a payload in its frame has, and that of its last block in it; neither is ever larger. Masked and not compared, a number is bounded for the
+/// verifier also where the compiler puts it on the stack.
+const OFFSET_MASK: usize = (1 << 14) - 1;
+const LAST_BLOCK_MASK: usize = LAST_BLOCK_MAX.next_power_of_two() - 1;
 
 fn count(reason: Pass) {
     if let Some(counter) = PASSED.get_ptr_mut(reason as u32) {
@@ -209,7 +206,13 @@ impl Bytes for Packet {
         // SAFETY: it moves a register to itself. The compiler, which does not look into it, then compares and uses one and the same register;
         // otherwise it compares another one, at a constant distance, of which the verifier learns nothing about this one.
         unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
-        (value <= max).then_some(value)
+        if value > max {
+            return None;
+        }
+        // SAFETY: likewise. Now the compiler does not take it for the one before the comparison, which it may have put on the stack already: the verifier of Linux 6.1
+        // does not tell that one what it learns of this one.
+        unsafe { asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
+        Some(value)
     }
 
     #[inline(always)]
