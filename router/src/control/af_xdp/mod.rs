@@ -22,7 +22,7 @@ use crate::io::af_xdp::depot::{Depot, Stack};
 use crate::io::af_xdp::handover::{Handovers, Keeper};
 use crate::io::af_xdp::ledger::{self, Page};
 use crate::io::af_xdp::listeners::Listeners;
-use crate::io::af_xdp::port::{Port, Shared, Supplier};
+use crate::io::af_xdp::port::{self, Port, Shared};
 use crate::io::af_xdp::socket::{self, WorkerSockets};
 use crate::io::af_xdp::umem::{Frame, Umem};
 use crate::ip_route::{IpRoutes, Published};
@@ -109,13 +109,13 @@ impl Wanted {
         let stack = Stack::new(&depot, STACK_FRAMES as usize);
         handovers.begin(Keeper { umem: Arc::clone(&umem), stack, page: Arc::clone(&pages[workers]) });
         note_filled(&sockets, &pages, sizes.prefill);
-        let suppliers = suppliers(&sockets);
+        let suppliers = port::suppliers(&sockets);
         let stacks = stacks(&depot, frames, workers);
         let parts = sockets.into_iter().zip(suppliers).zip(stacks).zip(stats.iter().zip(&pages));
-        let port = |(((sockets, suppliers), stack), (stats, page)): (_, (&Arc<Stats>, &Arc<Page>))| {
+        let port_of = |(((sockets, suppliers), stack), (stats, page)): (_, (&Arc<Stats>, &Arc<Page>))| {
             Port::new(Arc::clone(&shared), sockets, suppliers, stack, Arc::clone(stats), Arc::clone(page))
         };
-        let ports = parts.map(port).collect();
+        let ports = parts.map(port_of).collect();
 
         // From here on datagrams come.
         for ((chosen, steering), mode) in interfaces.iter().zip(&mut steering).zip(&modes) {
@@ -226,20 +226,6 @@ fn tell_sockets(steering: &mut [Steering], sockets: &[WorkerSockets]) -> anyhow:
         }
     }
     Ok(())
-}
-
-/// For each worker and each of its receive rings, who else fills that queue.
-fn suppliers(sockets: &[WorkerSockets]) -> Vec<Vec<Option<Supplier>>> {
-    let owned =
-        || sockets.iter().flat_map(|sockets| sockets.owned.iter().map(|queue| (sockets.worker, queue)));
-    let supplier = |worker: usize, interface: usize, number: u32| {
-        let (owner, queue) = owned().find(|(_, q)| (q.interface, q.queue) == (interface, number))?;
-        (owner != worker).then(|| Supplier { worker: owner, level: queue.fill.level() })
-    };
-    let of_worker = |sockets: &WorkerSockets| {
-        sockets.rx.iter().map(|rx| supplier(sockets.worker, rx.interface, rx.queue)).collect()
-    };
-    sockets.iter().map(of_worker).collect()
 }
 
 /// What came of each interface's wish for zero copy, in words.

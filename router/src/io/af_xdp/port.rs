@@ -397,6 +397,21 @@ impl Sender {
     }
 }
 
+/// For each worker and each of its receive rings, who else fills that queue.
+#[must_use]
+pub fn suppliers(sockets: &[WorkerSockets]) -> Vec<Vec<Option<Supplier>>> {
+    let owned =
+        || sockets.iter().flat_map(|sockets| sockets.owned.iter().map(|queue| (sockets.worker, queue)));
+    let supplier = |worker: usize, interface: usize, number: u32| {
+        let (owner, queue) = owned().find(|(_, q)| (q.interface, q.queue) == (interface, number))?;
+        (owner != worker).then(|| Supplier { worker: owner, level: queue.fill.level() })
+    };
+    let of_worker = |sockets: &WorkerSockets| {
+        sockets.rx.iter().map(|rx| supplier(sockets.worker, rx.interface, rx.queue)).collect()
+    };
+    sockets.iter().map(of_worker).collect()
+}
+
 /// A datagram that is to leave, in its frame.
 struct Departure {
     /// Where the payload stands in the frame.

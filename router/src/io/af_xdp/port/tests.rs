@@ -6,7 +6,7 @@ use crate::io::af_xdp::depot::Depot;
 use crate::io::af_xdp::fake::{Kernel, OPTIONS};
 use crate::io::af_xdp::handover::Probe;
 use crate::io::af_xdp::ledger::Whereabouts;
-use crate::io::af_xdp::socket::{self, Options};
+use crate::io::af_xdp::socket::Options;
 use crate::io::af_xdp::umem::Geometry;
 use crate::ip_route::{
     AddressPlan, Family, HopPlan, IpPlan, LinkIndex, LinkKind, LinkPlan, NeighbourPlan, NeighbourState,
@@ -193,17 +193,6 @@ impl Node {
         handed_over.into_iter().for_each(|handover| self.shared.handovers.give(handover).unwrap());
         in_depot.into_iter().for_each(|frame| spare.put(frame));
     }
-}
-
-/// As the start does it.
-fn suppliers(sockets: &[WorkerSockets]) -> Vec<Vec<Option<Supplier>>> {
-    let supplier = |worker: usize, rx: &socket::Rx| {
-        let owner = socket::owner(rx.queue, sockets.len());
-        let is_it = |queue: &&socket::OwnedQueue| (queue.interface, queue.queue) == (rx.interface, rx.queue);
-        let queue = sockets[owner].owned.iter().find(is_it).unwrap();
-        (owner != worker).then(|| Supplier { worker: owner, level: queue.fill.level() })
-    };
-    sockets.iter().map(|s| s.rx.iter().map(|rx| supplier(s.worker, rx)).collect()).collect()
 }
 
 /// A frame with `payload`, as a neighbour writes it.
