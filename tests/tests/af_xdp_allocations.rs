@@ -58,7 +58,7 @@ fn nothing_allocates_after_the_start() {
     let snapshot = Arc::new(ArcSwap::from_pointee(config::snapshot(&file, keys).unwrap()));
     let routes = Arc::new(ArcSwap::from_pointee(netlink::read_once().unwrap()));
     let plane = Plane::set_up(&node, &routes, Settings { snapshot, idle_us_max: 1_000 }).unwrap();
-    let (workers, watch) = (plane.workers.clone(), plane.watch.clone().unwrap());
+    let (workers, watch) = (plane.workers.clone(), Arc::clone(plane.watch().unwrap()));
     let mut threads = plane.start().unwrap();
 
     setns(&ends, CloneFlags::CLONE_NEWNET).unwrap();

@@ -28,8 +28,6 @@ pub struct Plane {
     pub workers: Vec<WorkerSubject>,
     /// What the sockets of the listeners were granted, in their order.
     pub granted: Vec<Granted>,
-    /// What is watched beside the workers; only with AF_XDP.
-    pub watch: Option<Arc<Watch>>,
     /// The workers' ways to the network.
     ios: Vec<AnyIo>,
     settings: Settings,
@@ -92,7 +90,7 @@ impl Plane {
             workers.iter().map(|worker| bind(node, &worker.stats)).collect::<Result<Vec<_>, _>>()?;
         let granted = sockets.first().map(|udp| udp.granted().collect()).unwrap_or_default();
         let ios = sockets.into_iter().map(|udp| AnyIo::Udp(Box::new(udp))).collect();
-        Ok(Self { workers, granted, watch: None, ios, settings, threads: Threads::default() })
+        Ok(Self { workers, granted, ios, settings, threads: Threads::default() })
     }
 
     /// The kernel path works as soon as its sockets are bound, so that a node that is started again is there at once: memory and programs take a while.
@@ -114,9 +112,15 @@ impl Plane {
         threads.start_kernel_path(workers.len(), path, &subject, &settings)?;
         workers.push(subject);
         let AfXdp { ports, watch } = wanted.set_up(node, routes, &stats, handovers)?;
-        threads.watch = Some(Arc::clone(&watch));
+        threads.watch = Some(watch);
         let ios = ports.into_iter().map(|port| AnyIo::AfXdp(Box::new(port))).collect();
-        Ok(Self { workers, granted, watch: Some(watch), ios, settings, threads })
+        Ok(Self { workers, granted, ios, settings, threads })
+    }
+
+    /// What is watched beside the workers; only with AF_XDP.
+    #[must_use]
+    pub fn watch(&self) -> Option<&Arc<Watch>> {
+        self.threads.watch.as_ref()
     }
 
     /// Starts the workers.

@@ -81,7 +81,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let subject = Arc::new(Subject {
         node: loaded.node.name.clone(),
         workers: plane.workers.clone(),
-        interfaces: interface_counters(plane.watch.as_ref()),
+        interfaces: interface_counters(plane.watch()),
         start: Instant::now(),
     });
     let admin = admin(&loaded.node, &subject)?;
