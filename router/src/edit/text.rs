@@ -1,5 +1,6 @@
 //! A text of bounded length, and how values are spelled in it.
 
+use crate::sip::scan::hex_digits;
 use crate::sip::span::Span;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -143,13 +144,13 @@ impl Text {
     /// Appends `number` as 16 lower-case hexadecimal digits.
     #[inline]
     pub fn put_hex(&mut self, number: u64) {
-        self.put(&hex(number));
+        self.put(&hex_digits(number));
     }
 
     /// Appends `number` as `digits` lower-case hexadecimal digits, at most 16.
     #[inline]
     pub fn put_hex_digits(&mut self, number: u64, digits: usize) {
-        self.put(&hex(number)[16 - digits.min(16)..]);
+        self.put(&hex_digits(number)[16 - digits.min(16)..]);
     }
 
     /// Appends an address, IPv6 without brackets.
@@ -264,29 +265,6 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// 16 hexadecimal digits, most significant first: nibbles are spread over two words and made digits eight at a time.
-#[inline]
-#[must_use]
-pub fn hex(number: u64) -> [u8; 16] {
-    let mut digits = [0u8; 16];
-    digits[..8].copy_from_slice(&hex8((number >> 32) as u32));
-    digits[8..].copy_from_slice(&hex8(number as u32));
-    digits
-}
-
-/// Eight hexadecimal digits, most significant first.
-#[inline]
-#[must_use]
-pub fn hex8(number: u32) -> [u8; 8] {
-    let mut x = u64::from(number);
-    x = (x | x << 16) & 0x0000_ffff_0000_ffff;
-    x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
-    x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    // 1 in each byte whose nibble is 10 or more; those are letters, 39 further on than the digits.
-    let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    (x + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64).to_be_bytes()
-}
-
 /// The number that exactly `text` spells in hexadecimal, at most 16 digits of either case.
 #[inline]
 #[must_use]
@@ -312,8 +290,8 @@ mod tests {
     #[test]
     fn spellings() {
         for number in [0, 1, 9, 10, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX, 0xa0] {
-            assert_eq!(hex(number), format!("{number:016x}").as_bytes());
-            assert_eq!(parse_hex(&hex(number)), Some(number));
+            assert_eq!(hex_digits(number), format!("{number:016x}").as_bytes());
+            assert_eq!(parse_hex(&hex_digits(number)), Some(number));
         }
         let mut text = Text::new();
         text.put_decimal(0);

@@ -2,8 +2,8 @@
 
 use super::seal::{Back, Key};
 use super::snapshot::Listener;
-use crate::edit::text::{hex, hex8};
 use crate::edit::{Edits, Text};
+use crate::sip::scan::hex_digits;
 use crate::sip::via::{Rport, Via};
 use core::net::{IpAddr, SocketAddr};
 
@@ -84,10 +84,10 @@ pub fn put_via(text: &mut Text, egress: &Listener, key: &Key, stamp: &Stamp) {
     text.put(&egress.via_head);
     text.put_within(|tail| {
         *tail = *VIA_TAIL;
-        let ids = hex8(u32::from(key.id) << 16 | u32::from(stamp.ingress_id));
-        tail[..16].copy_from_slice(&hex(stamp.branch));
-        tail[22..28].copy_from_slice(&ids[2..]);
-        tail[28..44].copy_from_slice(&hex(stamp.return_seal));
+        let ids = hex_digits(u64::from(key.id) << 16 | u64::from(stamp.ingress_id));
+        tail[..16].copy_from_slice(&hex_digits(stamp.branch));
+        tail[22..28].copy_from_slice(&ids[10..]);
+        tail[28..44].copy_from_slice(&hex_digits(stamp.return_seal));
         tail[50..66].copy_from_slice(&stamp.mark);
         tail.len()
     });

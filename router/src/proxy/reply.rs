@@ -6,7 +6,7 @@ use super::rules::{Action, Rule};
 use super::seal::{Key, TAG_BYTES, TAG_PREFIX};
 use super::snapshot::is_usable;
 use crate::edit::Edits;
-use crate::edit::text;
+
 use crate::sip::header_field::{self, Name};
 use crate::sip::host;
 use crate::sip::message::Message;
@@ -147,7 +147,7 @@ pub fn tag(key: &Key, bytes: &[u8], message: &Message, via: &Via) -> [u8; TAG_BY
     let call = key.call(message.value(Name::CallId, bytes));
     let hash = key.tag(key.hop(call, bytes, via), message.cseq.number);
     let mut tag = [TAG_PREFIX; TAG_BYTES];
-    tag[1..].copy_from_slice(&text::hex(hash));
+    tag[1..].copy_from_slice(&crate::sip::scan::hex_digits(hash));
     tag
 }
 

@@ -13,7 +13,7 @@ use super::record_route::{self, put_record_route};
 use super::reply;
 use super::rules::{Action, Subject};
 use super::snapshot::{Listener, is_usable};
-use crate::edit::{Edits, Text, text};
+use crate::edit::{Edits, Text};
 use crate::io::ListenerIndex;
 use crate::sip::header_field::Name;
 use crate::sip::host::{self, HostPort};
@@ -141,7 +141,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
             return Err(Reason::MaxForwardsZero);
         }
         let mark = loop_mark::of(self.call, self.received_uri.of(bytes), message, bytes, flow);
-        let mark = text::hex(mark);
+        let mark = scan::hex_digits(mark);
         let more = self.via.next.is_some()
             || message.first(Name::Via).and_then(|first| message.next(Name::Via, first + 1)).is_some();
         if self.via.mark.of(bytes) == mark

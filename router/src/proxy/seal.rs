@@ -286,7 +286,7 @@ pub fn read_return_seal(text: &[u8]) -> Option<(u8, u16, &[u8])> {
 #[inline]
 #[must_use]
 pub fn spells(text: &[u8], hash: u64) -> bool {
-    let hash = crate::edit::text::hex(hash);
+    let hash = scan::hex_digits(hash);
     let differs = |at: usize| (scan::word(text, at) | LOWER) ^ scan::word(&hash, at);
     text.len() == hash.len() && differs(0) | differs(8) == 0
 }

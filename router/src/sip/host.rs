@@ -27,7 +27,7 @@ pub struct HostPort {
 /// Reads `host [":" port]` at `at`. With `spaces`, white space may stand around the colon, as `sent-by` allows (COLON is SWS ":" SWS).
 ///
 /// `None` when there is no host, an IPv6 reference does not parse, or a port is not a number up to 65535.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Option<HostPort> {
     let (host, stop) = read_host(bytes, at, end)?;
@@ -44,9 +44,10 @@ pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Opti
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> Option<HostPort> {
-    let from = if spaces { scan::skip(bytes, at, end, scan::LWS) } else { at };
+    let is_blank = |byte: &u8| scan::is(*byte, scan::LWS);
+    let from = if spaces && bytes.get(at).is_some_and(is_blank) { scan::skip(bytes, at, end, scan::LWS) } else { at };
     let (count, value) = scan::leading_decimal(scan::word(bytes, from));
     let i = from + count as usize;
     if count == 0 || i > end {
@@ -56,17 +57,22 @@ fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> O
     Some(HostPort { host, port: Some(port), end: i })
 }
 
-#[inline]
+#[inline(always)]
 fn read_host(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
+    if bytes.get(at).is_some_and(u8::is_ascii_digit)
+        && let Some((address, stop)) = leading_ipv4(bytes, at, end)
+    {
+        return Some((Host { span: Span::new(at, stop), address: Some(IpAddr::V4(address)) }, stop));
+    }
+    read_name_or_ipv6(bytes, at, end)
+}
+
+#[inline(never)]
+fn read_name_or_ipv6(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
     if at < end && bytes[at] == b'[' {
         let close = scan::find_any(bytes, at, end, [b']']);
         let address = ipv6(bytes.get(at + 1..close).filter(|_| close < end)?)?;
-        let host = Host { span: Span::new(at, close + 1), address: Some(address) };
-        return Some((host, close + 1));
-    }
-    if let Some((address, stop)) = leading_ipv4(bytes, at, end) {
-        let host = Host { span: Span::new(at, stop), address: Some(IpAddr::V4(address)) };
-        return Some((host, stop));
+        return Some((Host { span: Span::new(at, close + 1), address: Some(address) }, close + 1));
     }
     let stop = scan::skip(bytes, at, end, HOST);
     (stop > at).then(|| (Host { span: Span::new(at, stop), address: None }, stop))
@@ -76,37 +82,22 @@ fn read_host(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
 #[inline]
 #[must_use]
 pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    leading_ipv4(text, 0, text.len()).filter(|(_, stop)| *stop == text.len()).map(|(address, _)| address)
+    let (address, len) = scan::dotted_quad(text, 0)?;
+    (len == text.len()).then(|| Ipv4Addr::from_bits(address))
 }
 
 /// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
-#[inline]
+#[inline(always)]
 fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
-    // No dotted quad is longer than 15 bytes; the 16th says whether it ends.
-    let text = bytes.get(at..end.min(at + 16))?;
-    let (mut address, mut part, mut part_at, mut dots) = (0u32, 0u32, 0, 0);
-    let mut stop = text.len();
-    for (i, byte) in text.iter().enumerate() {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit <= 9 {
-            part = part.wrapping_mul(10).wrapping_add(digit);
-        } else if *byte == b'.' {
-            if part > 255 || i.wrapping_sub(part_at + 1) > 2 {
-                return None;
-            }
-            address = address << 8 | part;
-            (part, part_at, dots) = (0, i + 1, dots + 1);
-        } else if scan::is(*byte, HOST) {
-            return None;
-        } else {
-            stop = i;
-            break;
-        }
-    }
-    let whole = dots == 3 && part <= 255 && stop.wrapping_sub(part_at + 1) <= 2;
-    whole.then(|| (Ipv4Addr::from_bits(address << 8 | part), at + stop))
+    let (address, len) = scan::dotted_quad(bytes, at)?;
+    let stop = at + len;
+    let ends = match bytes.get(stop) {
+        Some(byte) if stop < end => !scan::is(*byte, HOST),
+        // What ends a value is no part of a quad: it ends in front of white space, a bracket, or the like.
+        _ => stop == end,
+    };
+    ends.then(|| (Ipv4Addr::from_bits(address), stop))
 }
-
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).
 #[must_use]
 pub fn ipv6(text: &[u8]) -> Option<IpAddr> {

@@ -11,6 +11,7 @@ pub mod header_field;
 pub mod host;
 pub mod message;
 pub mod params;
+mod quad;
 pub mod route_set;
 pub mod scan;
 #[cfg(any(test, not(target_arch = "x86_64")))]

@@ -228,6 +228,22 @@ fn last_bytes(bytes: &[u8], at: usize) -> u128 {
     }
 }
 
+/// The dotted quad that the 16 bytes at `at` begin with, and its length; bytes past the end of `bytes` read as 0.
+///
+/// Each part is one to three digits and at most 255. What comes after it, which may be a further dot, is the caller's to look at.
+#[inline]
+#[must_use]
+pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    native::dotted_quad(&long_word(bytes, at).to_le_bytes())
+}
+
+/// 16 hexadecimal digits, lower-case, most significant first.
+#[inline]
+#[must_use]
+pub fn hex_digits(number: u64) -> [u8; 16] {
+    native::hex_digits(number)
+}
+
 /// A text of at most eight bytes as the word that [`word`] makes of it, with zeros where it is shorter; lower-case, also the one of [`lower_word`].
 #[must_use]
 pub const fn word_of(text: &[u8]) -> u64 {

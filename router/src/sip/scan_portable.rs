@@ -61,6 +61,32 @@ fn equal_bits(part: u64, byte: u8) -> u64 {
     (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
+/// The dotted quad that `part` begins with, and its length; `None` where there is none.
+#[inline]
+pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
+    super::quad::read(part)
+}
+
+/// The 16 hexadecimal digits of `number`, lower-case, most significant first: nibbles are spread over two words and made digits eight at a time.
+#[inline]
+pub(super) fn hex_digits(number: u64) -> [u8; 16] {
+    let mut digits = [0u8; 16];
+    digits[..8].copy_from_slice(&hex8((number >> 32) as u32));
+    digits[8..].copy_from_slice(&hex8(number as u32));
+    digits
+}
+
+#[inline]
+fn hex8(number: u32) -> [u8; 8] {
+    let mut x = u64::from(number);
+    x = (x | x << 16) & 0x0000_ffff_0000_ffff;
+    x = (x | x << 8) & 0x00ff_00ff_00ff_00ff;
+    x = (x | x << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    // 1 in each byte whose nibble is 10 or more; those are letters, 39 further on than the digits.
+    let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (x + 0x3030_3030_3030_3030 + letters * (b'a' - b'9' - 1) as u64).to_be_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +122,9 @@ mod tests {
             assert_eq!(delimiters(&part), sse2::delimiters(&part), "{byte}");
             assert_eq!(at_or_not_in_uri(&part), sse2::at_or_not_in_uri(&part), "{byte}");
             assert_eq!(any(&part, *b"\"<;"), sse2::any(&part, *b"\"<;"), "{byte}");
+        }
+        for number in (0..64).flat_map(|i| [1u64 << i, u64::MAX >> i, 0x0123_4567_89ab_cdef_u64.rotate_left(i)]) {
+            assert_eq!(hex_digits(number), sse2::hex_digits(number));
         }
     }
 }

@@ -7,10 +7,13 @@
 #![expect(unsafe_code, reason = "calls of functions with a target feature, and loads")]
 
 use super::scan::Bitmaps;
+use super::quad;
 use core::arch::x86_64::{
-    __m128i, __m256i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
-    _mm_set1_epi8, _mm_sub_epi8, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8,
-    _mm256_set1_epi8,
+    __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
+    _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
+    _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_set1_epi8, _mm_set1_epi16,
+    _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
 };
 
 /// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
@@ -173,4 +176,59 @@ fn within(part: __m128i, first: u8, last: u8) -> __m128i {
 #[target_feature(enable = "sse2")]
 fn mask(found: __m128i) -> u32 {
     u32::from(_mm_movemask_epi8(found) as u16)
+}
+
+/// The dotted quad that `part` begins with, and its length; `None` where there is none. What comes after it is the caller's to look at.
+#[inline]
+pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the CPU has AVX2, and nothing else is asked of the caller.
+        unsafe { dotted_quad_avx2(part) }
+    } else {
+        quad::read(part)
+    }
+}
+
+/// The bits of dots and of the end name the lengths of the four parts; a shuffle brings each part into a word of its own, where three products make it a number.
+#[target_feature(enable = "avx2")]
+fn dotted_quad_avx2(part: &[u8; 16]) -> Option<(u32, usize)> {
+    let part = load(part, 0);
+    let dots = mask(equal(part, b'.'));
+    let stop = (!(mask(within(part, b'0', b'9')) | dots)).trailing_zeros();
+    let ends = dots & ((1 << stop) - 1) | 1 << stop;
+    let shape = quad::shape(ends)?;
+    let digits = _mm_sub_epi8(part, _mm_set1_epi8(b'0' as i8));
+    let digits = _mm_shuffle_epi8(digits, load(shape, 0));
+    // In each word: nothing, hundreds, tens, ones.
+    let pairs = _mm_maddubs_epi16(digits, _mm_set1_epi32(i32::from_le_bytes([0, 100, 10, 1])));
+    let numbers = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+    if _mm_movemask_epi8(_mm_cmpgt_epi32(numbers, _mm_set1_epi32(255))) != 0 {
+        return None;
+    }
+    let words = _mm_packs_epi32(numbers, numbers);
+    let address = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u32;
+    Some((address.swap_bytes(), stop as usize))
+}
+
+/// The 16 hexadecimal digits of `number`, lower-case, most significant first.
+#[inline]
+pub(super) fn hex_digits(number: u64) -> [u8; 16] {
+    // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
+    unsafe { hex_digits_sse2(number) }
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn hex_digits_sse2(number: u64) -> [u8; 16] {
+    let octets = _mm_cvtsi64_si128(number.swap_bytes().cast_signed());
+    let nibbles = _mm_unpacklo_epi8(_mm_srli_epi16(octets, 4), octets);
+    let nibbles = _mm_and_si128(nibbles, _mm_set1_epi8(0x0f));
+    let is_letter = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
+    let letters = _mm_and_si128(is_letter, _mm_set1_epi8((b'a' - b'9' - 1) as i8));
+    let digits = _mm_add_epi8(_mm_add_epi8(nibbles, _mm_set1_epi8(b'0' as i8)), letters);
+    let halves = [digits, _mm_unpackhi_epi64(digits, digits)].map(|half| _mm_cvtsi128_si64(half).to_le_bytes());
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&halves[0]);
+    text[8..].copy_from_slice(&halves[1]);
+    text
 }
