@@ -63,7 +63,7 @@ fn stages(criterion: &mut Criterion) {
         group.bench_function(id("edit"), |b| {
             b.iter_custom(|n| {
                 timed(n, &mut frames, |frames, index| {
-                    black_box(black_box(&rig).edit(&mut frames.datagram(index, flow)));
+                    black_box(black_box(&mut rig).edit(&mut frames.datagram(index, flow)));
                 })
             });
         });
@@ -132,7 +132,7 @@ fn headers(criterion: &mut Criterion) {
             b.iter_custom(|n| {
                 timed(n, &mut frames, |frames, index| {
                     let mut datagram = frames.datagram(index, flow).noting_front();
-                    black_box(black_box(&rig).edit(&mut datagram));
+                    black_box(black_box(&mut rig).edit(&mut datagram));
                     black_box(datagram.front());
                 })
             });

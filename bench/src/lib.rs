@@ -86,8 +86,8 @@ impl Rig {
 
     /// `edit`: applies the edits of the last [`Self::decide`].
     #[inline]
-    pub fn edit(&self, datagram: &mut Datagram<'_>) -> bool {
-        self.forwarder.edits().apply(datagram).is_ok()
+    pub fn edit(&mut self, datagram: &mut Datagram<'_>) -> bool {
+        self.forwarder.edits_mut().apply(datagram).is_ok()
     }
 
     /// `forward`: [`Forwarder::forward`], the whole.

@@ -42,9 +42,9 @@ impl Forwarder {
         datagram: &mut Datagram<'_>,
     ) -> Verdict {
         stats.add(Counter::Received, 1);
-        stats.add(Counter::ReceivedBytes, datagram.payload().len() as u64);
-        let flow = datagram.flow;
-        match self.decide(snapshot, &flow, datagram.payload(), &mut ()) {
+        let (payload, flow) = (datagram.payload(), datagram.flow);
+        stats.add(Counter::ReceivedBytes, payload.len() as u64);
+        match self.decide(snapshot, &flow, payload, &mut ()) {
             Decision::Forward { egress, to } => {
                 let is_request = matches!(self.message.start_line(), Some(StartLine::Request { .. }));
                 datagram.truncate(self.message.end);
@@ -104,6 +104,12 @@ impl Forwarder {
     #[must_use]
     pub fn edits(&self) -> &Edits {
         &self.edits
+    }
+
+    /// The same, for who applies them otherwise than [`Self::forward`] does.
+    #[must_use]
+    pub fn edits_mut(&mut self) -> &mut Edits {
+        &mut self.edits
     }
 
     /// The message of the last decision. Its spans are of the bytes as they were before the edits.

@@ -1,7 +1,7 @@
 //! Changes to a message, as a list in the order of their places, and their one-pass application.
 //!
-//! The list owns the text to be put in; deleted text is a [`Span`] of the message as it was read. Applying moves every untouched
-//! stretch at most once, in place: the part before the last edit moves into the frame's headroom, and the body stays where it is.
+//! The list owns the text to be put in; deleted text is a [`Span`] of the message as it was read. Applying composes the part before the last edit anew and
+//! lays it over the old one, growing into the frame's headroom; the body stays where it is.
 
 #![forbid(unsafe_code)]
 
@@ -9,8 +9,8 @@ pub mod text;
 
 use crate::io::Datagram;
 use crate::sip::message::FIELDS_MAX;
+use crate::sip::scan;
 use crate::sip::span::Span;
-use core::ops::Range;
 pub use text::Text;
 
 /// Most edits to one message. Forwarding takes a dozen; a reply takes one for each stretch between two header fields that it keeps.
@@ -33,11 +33,15 @@ pub struct Edit {
 pub struct Edits {
     edits: [Edit; EDITS_MAX],
     count: usize,
+    /// Where the last one ends.
+    end: u16,
     text: Text,
     /// By how many bytes the payload grows.
     growth: isize,
     /// Whether there were too many, or two overlap.
     unfit: bool,
+    /// The payload's front as it will be, up to the last edit.
+    front: Front,
 }
 
 impl Default for Edits {
@@ -51,19 +55,29 @@ impl Edits {
     #[must_use]
     pub const fn new() -> Self {
         const NOTHING: Edit = Edit { delete: Span::empty_at(0), insert: Span::empty_at(0) };
-        Self { edits: [NOTHING; EDITS_MAX], count: 0, text: Text::new(), growth: 0, unfit: false }
+        Self {
+            edits: [NOTHING; EDITS_MAX],
+            count: 0,
+            end: 0,
+            text: Text::new(),
+            growth: 0,
+            unfit: false,
+            front: Front::new(),
+        }
     }
 
     /// Forgets all.
     #[inline]
     pub fn clear(&mut self) {
         self.count = 0;
+        self.end = 0;
         self.text.clear();
         self.growth = 0;
         self.unfit = false;
     }
 
     /// The edits, by place.
+    #[inline]
     #[must_use]
     pub fn list(&self) -> &[Edit] {
         &self.edits[..self.count.min(EDITS_MAX)]
@@ -96,13 +110,28 @@ impl Edits {
     }
 
     /// Puts an edit into the list: `delete` goes, and the text from `start` on comes.
+    #[inline]
+    fn push(&mut self, delete: Span, start: usize) {
+        let edit = Edit { delete, insert: Span::new(start, self.text.len()) };
+        match self.edits.get_mut(self.count) {
+            // Who writes from front to back only ever comes here.
+            Some(place) if self.end <= delete.start && delete.start <= delete.end => {
+                *place = edit;
+                self.count += 1;
+                self.end = delete.end;
+                self.growth += growth(&edit);
+            }
+            _ => self.push_in_between(edit),
+        }
+    }
+
+    /// The same where edits behind it are in the list already.
     ///
     /// The list keeps the order of places, and what is put in before a byte comes before what deletes that byte: in front of an edit is
-    /// what ends where it starts, or before. If it overlaps any, it overlaps the next one. Steps write mostly forwards, so the search
-    /// from the end is short. Not inlined, because the half of it would be moves of the callers' registers.
+    /// what ends where it starts, or before. If it overlaps any, it overlaps the next one.
     #[inline(never)]
-    fn push(&mut self, delete: Span, start: usize) {
-        let count = self.count;
+    fn push_in_between(&mut self, edit: Edit) {
+        let (delete, count) = (edit.delete, self.count);
         if count >= EDITS_MAX {
             self.unfit = true;
             return;
@@ -114,98 +143,51 @@ impl Edits {
             self.edits[place] = self.edits[place - 1];
             place -= 1;
         }
-        let edit = Edit { delete, insert: Span::new(start, self.text.len()) };
         self.edits[place] = edit;
         self.count = count + 1;
+        self.end = self.edits[count].delete.end;
         self.growth += growth(&edit);
         self.unfit |= next < delete.end || delete.end < delete.start;
     }
 
-    /// Applies all edits to the datagram's payload, whose length may grow or shrink. Nothing behind the last edit changes but its place.
+    /// Applies all edits to the datagram's payload, whose length may grow or shrink.
+    ///
+    /// The front, up to the last edit, is composed anew and laid over what was there, so that it ends where it ended: it grows into the headroom, and what comes
+    /// after it stays where it is. Only what does not fit there moves the rest.
     ///
     /// A datagram that notes its front ([`Datagram::noting_front`]) does so once nothing can fail any more.
     ///
     /// # Errors
     /// The edits exceed a bound, overlap, or do not lie in the payload, or the result does not fit the frame. The payload is then as it was.
     #[inline]
-    pub fn apply(&self, datagram: &mut Datagram<'_>) -> Result<(), Unfit> {
-        let last = self.list().last().map_or(0, |edit| edit.delete.end());
-        if self.unfit || self.text.is_full() || last > datagram.payload().len() {
+    pub fn apply(&mut self, datagram: &mut Datagram<'_>) -> Result<(), Unfit> {
+        let last = usize::from(self.end);
+        let old_len = datagram.payload().len();
+        if self.unfit || self.text.is_full() || last > old_len {
             return Err(Unfit);
         }
-        // Grow into the headroom; what does not fit there moves the end.
         let (headroom, tailroom) = (datagram.headroom() as isize, datagram.tailroom() as isize);
         let forwards = self.growth.min(headroom);
         let backwards = self.growth - forwards;
-        let len = datagram.payload().len() as isize + self.growth;
+        let len = old_len as isize + self.growth;
         if backwards > tailroom || len > PAYLOAD_BYTES_MAX {
             return Err(Unfit);
         }
         if datagram.notes_front() {
             datagram.note_front(last, len as usize);
         }
+        let count = self.count.min(EDITS_MAX);
+        let front = self.front.compose(datagram.payload(), &self.edits[..count], &self.text);
         let (frame, start, end) = datagram.frame();
-        let left = self.move_right(frame, *start, *end, backwards);
-        self.move_left(frame, *start, left, -forwards);
+        if backwards > 0 {
+            frame.copy_within(*start + last..*end, *start + last + backwards as usize);
+        }
         *start = (*start as isize - forwards) as usize;
         *end = (*end as isize + backwards) as usize;
+        if let Some(place) = frame.get_mut(*start..*start + front.len()) {
+            place.copy_from_slice(front);
+        }
         Ok(())
-    }
-
-    // Every stretch between two edits moves by the sum of the shifts before it. Stretches keep their order, so one that moves left can
-    // only run into the old place of one before it, and one that moves right into the old place of one after it. Hence left-movers go
-    // first to last and right-movers last to first, and no byte is overwritten before it has moved.
-    //
-    // A text comes right behind the stretch before it, so it is written with that. It ends where the next stretch begins, so it could
-    // only run into the old places of right-movers, and those behind it have moved by then.
-
-    /// Moves the stretches that move right, last to first, the very last by `shift`, and writes the texts behind them and behind those
-    /// that stay. Returns how many edits there are up to the last one that a left-mover comes before.
-    #[inline]
-    fn move_right(&self, frame: &mut [u8], start: usize, end: usize, mut shift: isize) -> usize {
-        let mut to = end;
-        let mut left = 0;
-        for (index, edit) in self.list().iter().enumerate().rev() {
-            if shift > 0 {
-                move_within(frame, start + edit.delete.end(), to, shift);
-            }
-            to = start + edit.delete.start();
-            shift -= growth(edit);
-            if shift >= 0 {
-                self.write_text(frame, to.wrapping_add_signed(shift), edit);
-            } else if left == 0 {
-                left = index + 1;
-            }
-        }
-        if shift > 0 {
-            move_within(frame, start, to, shift);
-        }
-        left
-    }
-
-    /// Moves the stretches before the first `count` edits that move left, first to last, the very first by `shift`, and writes the texts
-    /// behind them. The stretch after the last edit never moves left: the payload's end stays or moves right.
-    #[inline]
-    fn move_left(&self, frame: &mut [u8], start: usize, count: usize, mut shift: isize) {
-        let mut from = start;
-        for edit in self.list().iter().take(count) {
-            let to = start + edit.delete.start();
-            if shift < 0 {
-                move_within(frame, from, to, shift);
-                self.write_text(frame, to.wrapping_add_signed(shift), edit);
-            }
-            from = start + edit.delete.end();
-            shift += growth(edit);
-        }
-    }
-
-    /// Writes what `edit` puts in to `at`.
-    #[inline]
-    fn write_text(&self, frame: &mut [u8], at: usize, edit: &Edit) {
-        let text = self.inserted(edit);
-        if !text.is_empty() {
-            text::copy(&mut frame[at..at + text.len()], text);
-        }
     }
 }
 
@@ -216,42 +198,58 @@ fn growth(edit: &Edit) -> isize {
     (insert.end() as isize - insert.start() as isize) - (delete.end() as isize - delete.start() as isize)
 }
 
-/// Moves `from..to` by `shift`, as `copy_within` does.
-///
-/// Up to 64 bytes go as [`text::copy`] does it: in two parts of a fixed length, both of which are read before either is written.
-#[inline]
-fn move_within(frame: &mut [u8], from: usize, to: usize, shift: isize) {
-    let target = from.wrapping_add_signed(shift);
-    let len = to - from;
-    if len > 64 {
-        frame.copy_within(from..to, target);
-    } else if len >= 32 {
-        move_ends::<32>(frame, from..to, target);
-    } else if len >= 16 {
-        move_ends::<16>(frame, from..to, target);
-    } else if len >= 8 {
-        move_ends::<8>(frame, from..to, target);
-    } else if len >= 4 {
-        move_ends::<4>(frame, from..to, target);
-    } else if len >= 2 {
-        move_ends::<2>(frame, from..to, target);
-    } else if len == 1 {
-        frame[target] = frame[from];
-    }
+/// Where a front is composed: as long as a datagram can be, and a part more.
+#[derive(Clone, Debug)]
+struct Front {
+    bytes: [u8; PAYLOAD_BYTES_MAX as usize + PART_BYTES],
 }
 
-/// Moves the first and the last `N` bytes of a range.
-#[inline(always)]
-fn move_ends<const N: usize>(frame: &mut [u8], range: Range<usize>, target: usize) {
-    let from = &frame[range];
-    let len = from.len();
-    let (Some(&head), Some(&tail)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) else { return };
-    let to = &mut frame[target..target + len];
-    if let Some(to) = to.first_chunk_mut() {
-        *to = head;
+/// What is copied at once. Most stretches and texts are no longer, and two moves of a fixed length cost less than finding out which length it is.
+const PART_BYTES: usize = 64;
+
+impl Front {
+    const fn new() -> Self {
+        Self { bytes: [0; PAYLOAD_BYTES_MAX as usize + PART_BYTES] }
     }
-    if let Some(to) = to.last_chunk_mut() {
-        *to = tail;
+
+    /// What `edits` make of `payload` up to the last of them. They are in order and lie in the payload, and the result is no longer than a datagram.
+    #[inline]
+    fn compose(&mut self, payload: &[u8], edits: &[Edit], text: &Text) -> &[u8] {
+        let (mut to, mut from) = (0, 0);
+        for edit in edits {
+            to = self.put(to, payload, from, edit.delete.start);
+            to = self.put(to, text.rooms(), edit.insert.start, edit.insert.end);
+            from = edit.delete.end;
+        }
+        self.bytes.get(..to as usize).unwrap_or_default()
+    }
+
+    /// Copies `source[from..end]` to `to`, and returns where it ends there. What it leaves after that is overwritten by what comes next.
+    ///
+    /// Offsets are narrower than an address, so that the compiler knows that sums of them do not overflow.
+    #[inline]
+    fn put(&mut self, mut to: u32, source: &[u8], from: u16, end: u16) -> u32 {
+        let (mut from, end) = (u32::from(from), u32::from(end));
+        let stop = to + end.saturating_sub(from);
+        while to < stop {
+            let part = scan::part::<PART_BYTES>(source, from as usize);
+            let room = self.bytes.get_mut(to as usize..to as usize + PART_BYTES);
+            let (Some(part), Some(room)) = (part, room.and_then(<[u8]>::first_chunk_mut)) else {
+                self.put_last(to as usize, source.get(from as usize..end as usize).unwrap_or_default());
+                break;
+            };
+            *room = *part;
+            (to, from) = (to + PART_BYTES as u32, from + PART_BYTES as u32);
+        }
+        stop
+    }
+
+    /// The same for the last bytes of a payload.
+    #[inline(never)]
+    fn put_last(&mut self, to: usize, rest: &[u8]) {
+        if let Some(room) = self.bytes.get_mut(to..to + rest.len()) {
+            room.copy_from_slice(rest);
+        }
     }
 }
 
@@ -271,7 +269,7 @@ mod tests {
         listener: ListenerIndex(0),
     };
 
-    fn applied(room: (usize, usize), text: &[u8], edits: &Edits) -> Option<Vec<u8>> {
+    fn applied(room: (usize, usize), text: &[u8], edits: &mut Edits) -> Option<Vec<u8>> {
         let mut frame = vec![b'#'; room.0 + text.len() + room.1];
         frame[room.0..room.0 + text.len()].copy_from_slice(text);
         let mut datagram = Datagram::new(&mut frame, room.0, room.0 + text.len(), FLOW);
@@ -303,10 +301,10 @@ mod tests {
                     let growth = expected.len().saturating_sub(text.len());
                     for headroom in [0, 1, growth / 2, growth, 64] {
                         let room = (headroom, growth.saturating_sub(headroom));
-                        assert_eq!(applied(room, &text, &edits).as_ref(), Some(&expected));
+                        assert_eq!(applied(room, &text, &mut edits).as_ref(), Some(&expected));
                     }
                     if growth > 0 {
-                        assert_eq!(applied((growth - 1, 0), &text, &edits), None);
+                        assert_eq!(applied((growth - 1, 0), &text, &mut edits), None);
                     }
                 }
             }
@@ -330,7 +328,11 @@ mod tests {
                 let growth = expected.len().saturating_sub(text.len());
                 for headroom in [0, growth / 2, growth, 200] {
                     let room = (headroom, growth.saturating_sub(headroom));
-                    assert_eq!(applied(room, &text, &edits).as_ref(), Some(&expected), "{stretch} {first:?}");
+                    assert_eq!(
+                        applied(room, &text, &mut edits).as_ref(),
+                        Some(&expected),
+                        "{stretch} {first:?}"
+                    );
                 }
             }
         }
@@ -359,7 +361,7 @@ mod tests {
                 at = span.end();
             }
             let expected = expected.map(|expected| [&expected, &text[at..]].concat());
-            assert_eq!(applied((3, 3), text, &edits), expected, "{chosen:?}");
+            assert_eq!(applied((3, 3), text, &mut edits), expected, "{chosen:?}");
         }
     }
 
@@ -368,15 +370,15 @@ mod tests {
         let mut edits = Edits::new();
         edits.delete(Span::new(2, 5));
         edits.delete(Span::new(4, 6));
-        assert_eq!(applied((9, 9), b"abcdefgh", &edits), None);
+        assert_eq!(applied((9, 9), b"abcdefgh", &mut edits), None);
         edits.clear();
         edits.delete(Span::new(7, 9));
-        assert_eq!(applied((9, 9), b"abcdefgh", &edits), None);
+        assert_eq!(applied((9, 9), b"abcdefgh", &mut edits), None);
         edits.clear();
         edits.insert(8, |t| t.put(b"!"));
         edits.insert(0, |t| t.put(b"1"));
         edits.insert(0, |t| t.put(b"2"));
-        assert_eq!(applied((9, 9), b"abcdefgh", &edits).unwrap(), b"12abcdefgh!");
+        assert_eq!(applied((9, 9), b"abcdefgh", &mut edits).unwrap(), b"12abcdefgh!");
     }
 
     #[test]
@@ -386,19 +388,19 @@ mod tests {
         edits.insert(2, |t| t.put(b"1"));
         edits.insert(2, |t| t.put(b"2"));
         edits.insert(4, |t| t.put(b"3"));
-        assert_eq!(applied((9, 9), b"abcdefgh", &edits).unwrap(), b"ab123efgh");
+        assert_eq!(applied((9, 9), b"abcdefgh", &mut edits).unwrap(), b"ab123efgh");
     }
 
     #[test]
     fn bounds_are_refusals() {
         let mut edits = Edits::new();
         edits.insert(0, |t| t.put(&[b'x'; text::TEXT_BYTES_MAX + 1]));
-        assert_eq!(applied((9999, 9), b"abc", &edits), None);
+        assert_eq!(applied((9999, 9), b"abc", &mut edits), None);
         edits.clear();
         for _ in 0..=EDITS_MAX {
             edits.insert(0, |t| t.put(b"x"));
         }
-        assert_eq!(applied((9999, 9), b"abc", &edits), None);
+        assert_eq!(applied((9999, 9), b"abc", &mut edits), None);
     }
 
     /// What is noted is the front before the edits, once they are sure to be applied, and nothing if anything else happens to the payload.
@@ -430,7 +432,7 @@ mod tests {
 
         let mut frame = *b"####abcdefgh####";
         let mut datagram = Datagram::new(&mut frame, 4, 12, FLOW).noting_front();
-        let none = Edits::new();
+        let mut none = Edits::new();
         none.apply(&mut datagram).unwrap();
         assert_eq!(note(&datagram), Some((0, Sum::ZERO, 8)), "nothing is a front too");
         none.apply(&mut datagram).unwrap();

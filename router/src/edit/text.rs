@@ -2,7 +2,7 @@
 
 use crate::sip::scan::hex_digits;
 use crate::sip::span::Span;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most bytes that all edits of one message may put in.
 ///
@@ -74,6 +74,12 @@ impl Text {
     #[must_use]
     pub fn part(&self, span: Span) -> &[u8] {
         span.of(&self.bytes)
+    }
+
+    /// All of it, and what stands in the room after it, which is nothing to look at: so that a part near the end can be copied by fixed lengths.
+    #[inline]
+    pub(super) fn rooms(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// Appends `bytes`.
@@ -153,22 +159,26 @@ impl Text {
         self.put(&hex_digits(number)[16 - digits.min(16)..]);
     }
 
+    /// Appends `head`, `port` in decimal, `middle` and an IPv4 address, all in one room.
+    #[inline]
+    pub fn put_port_and_address(&mut self, head: u8, port: u16, middle: &[u8; 10], address: Ipv4Addr) {
+        self.put_within::<48>(|room| {
+            room[0] = head;
+            let (digits, count) = decimal8(u32::from(port));
+            room[1..9].copy_from_slice(&digits);
+            // At most five digits, so all that follows lies in the room.
+            let at = 1 + count.min(5);
+            room[at..at + 10].copy_from_slice(middle);
+            let place = room[at + 10..].first_chunk_mut::<16>();
+            at + 10 + place.map_or(0, |place| put_octets(place, address))
+        });
+    }
+
     /// Appends an address, IPv6 without brackets.
     #[inline]
     pub fn put_address(&mut self, address: IpAddr) {
         match address {
-            IpAddr::V4(v4) => self.put_within::<16>(|room| {
-                // Each octet writes four bytes, of which the next one overwrites what is too much.
-                let mut len = 0;
-                for octet in v4.octets() {
-                    let (digits, count) = OCTETS[usize::from(octet)];
-                    if let Some(place) = room.get_mut(len..len + 4) {
-                        place.copy_from_slice(&digits);
-                    }
-                    len += usize::from(count) + 1;
-                }
-                len - 1
-            }),
+            IpAddr::V4(v4) => self.put_within::<16>(|room| put_octets(room, v4)),
             IpAddr::V6(v6) => self.put_v6(v6),
         }
     }
@@ -212,6 +222,20 @@ const fn octets() -> [([u8; 4], u8); 256] {
         i += 1;
     }
     table
+}
+
+/// Writes a dotted quad, and returns its length. Each octet writes four bytes, of which the next one overwrites what is too much.
+#[inline]
+fn put_octets(room: &mut [u8; 16], address: Ipv4Addr) -> usize {
+    let mut len = 0;
+    for octet in address.octets() {
+        let (digits, count) = OCTETS[usize::from(octet)];
+        if let Some(place) = room.get_mut(len..len + 4) {
+            place.copy_from_slice(&digits);
+        }
+        len += usize::from(count) + 1;
+    }
+    len - 1
 }
 
 /// The decimal digits of a number below 10^8, and how many they are.
