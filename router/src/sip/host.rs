@@ -24,6 +24,12 @@ pub struct HostPort {
     pub end: usize,
 }
 
+impl HostPort {
+    /// None, to be filled.
+    pub const NOTHING: Self =
+        Self { host: Host { span: Span::empty_at(0), address: None }, port: None, end: 0 };
+}
+
 /// Reads `host [":" port]` at `at`. With `spaces`, white space may stand around the colon, as `sent-by` allows (COLON is SWS ":" SWS).
 ///
 /// `None` when there is no host, an IPv6 reference does not parse, or a port is not a number up to 65535.
@@ -47,7 +53,11 @@ pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Opti
 #[inline(always)]
 fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> Option<HostPort> {
     let is_blank = |byte: &u8| scan::is(*byte, scan::LWS);
-    let from = if spaces && bytes.get(at).is_some_and(is_blank) { scan::skip(bytes, at, end, scan::LWS) } else { at };
+    let from = if spaces && bytes.get(at).is_some_and(is_blank) {
+        scan::skip(bytes, at, end, scan::LWS)
+    } else {
+        at
+    };
     let (count, value) = scan::leading_decimal(scan::word(bytes, from));
     let i = from + count as usize;
     if count == 0 || i > end {

@@ -87,11 +87,16 @@ mod tests {
         for first in parts {
             for second in parts {
                 for third in parts {
-                    for (fourth, after) in parts.iter().flat_map(|part| ["", ":", ">", "x"].map(|after| (part, after))) {
+                    for (fourth, after) in
+                        parts.iter().flat_map(|part| ["", ":", ">", "x"].map(|after| (part, after)))
+                    {
                         let quad = [first, second, third, fourth];
                         let text = format!("{}{after}", quad.join("."));
-                        let good = |part: &&str| (1..=3).contains(&part.len()) && part.parse::<u32>().is_ok_and(|n| n < 256);
-                        let address = quad.iter().fold(0, |all, part| all << 8 | part.parse::<u32>().unwrap_or(0));
+                        let good = |part: &&str| {
+                            (1..=3).contains(&part.len()) && part.parse::<u32>().is_ok_and(|n| n < 256)
+                        };
+                        let address =
+                            quad.iter().fold(0, |all, part| all << 8 | part.parse::<u32>().unwrap_or(0));
                         let expected = quad.iter().all(good).then_some((address, text.len() - after.len()));
                         if text.len() <= 16 {
                             both(&text, expected);
@@ -100,7 +105,17 @@ mod tests {
                 }
             }
         }
-        for text in ["", ".", "1.2.3", "1.2.3.4.", "1.2.3.4.5", "....", "1..2.3", "255.255.255.2555", "1111111111111111"] {
+        for text in [
+            "",
+            ".",
+            "1.2.3",
+            "1.2.3.4.",
+            "1.2.3.4.5",
+            "....",
+            "1..2.3",
+            "255.255.255.2555",
+            "1111111111111111",
+        ] {
             both(text, None);
         }
     }

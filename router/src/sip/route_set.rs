@@ -45,6 +45,13 @@ impl<'a> RouteSet<'a> {
         Self { message, bytes, field: message.first(Name::Route).unwrap_or(usize::MAX), at: 0 }
     }
 
+    /// Whether there is no value left.
+    #[inline]
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.field >= self.message.fields().len()
+    }
+
     /// The next value, or `None` after the last.
     ///
     /// # Errors

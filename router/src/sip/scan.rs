@@ -112,6 +112,13 @@ pub fn find_in(head: u128, needle: u8) -> Option<usize> {
     (found != 0).then_some(found.trailing_zeros() as usize)
 }
 
+/// `N` bytes from `at`; `None` where there are less.
+#[inline(always)]
+#[must_use]
+pub fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    native::part(bytes, at)
+}
+
 /// The first byte for which `bits` has a bit, 16 bytes at a time; the last few bytes of the message are asked one by one.
 #[inline(always)]
 fn find_with(
@@ -122,7 +129,7 @@ fn find_with(
     is: impl Fn(u8) -> bool,
 ) -> usize {
     while at < end {
-        let Some(part) = bytes.get(at..at + 16).and_then(|part| part.first_chunk()) else {
+        let Some(part) = part(bytes, at) else {
             let rest = bytes.get(at..end.min(bytes.len())).unwrap_or_default();
             return rest.iter().position(|byte| is(*byte)).map_or(end, |i| at + i);
         };
@@ -201,7 +208,7 @@ pub fn leading_decimal(word: u64) -> (u32, u64) {
 #[inline]
 #[must_use]
 pub fn word(bytes: &[u8], at: usize) -> u64 {
-    match bytes.get(at..at + 8).and_then(|part| part.first_chunk()) {
+    match part(bytes, at) {
         Some(part) => u64::from_le_bytes(*part),
         None => last_bytes(bytes, at) as u64,
     }
@@ -211,13 +218,14 @@ pub fn word(bytes: &[u8], at: usize) -> u64 {
 #[inline]
 #[must_use]
 pub fn long_word(bytes: &[u8], at: usize) -> u128 {
-    match bytes.get(at..at + 16).and_then(|part| part.first_chunk()) {
+    match part(bytes, at) {
         Some(part) => u128::from_le_bytes(*part),
         None => last_bytes(bytes, at),
     }
 }
 
 /// The same where less are left: the message's last sixteen, with those before `at` shifted out.
+#[cold]
 #[inline(never)]
 fn last_bytes(bytes: &[u8], at: usize) -> u128 {
     let rest = bytes.get(at..).unwrap_or_default();
@@ -281,6 +289,39 @@ pub const fn letters(text: &[u8]) -> u64 {
 #[must_use]
 pub fn begins_with(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
     (word(bytes, at) | letters(text)) & (u64::MAX >> (64 - 8 * text.len())) == word_of(text)
+}
+
+/// Whether `text`, at most eight bytes long, stands at `at` to the letter.
+#[inline(always)]
+#[must_use]
+pub fn is_at(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
+    word(bytes, at) & (u64::MAX >> (64 - 8 * text.len())) == word_of(text)
+}
+
+/// Whether `text` begins with `head`.
+///
+/// 16 to 32 bytes are compared as two halves, which may overlap; a call of `memcmp` costs more than that.
+#[inline]
+#[must_use]
+pub fn starts_with(text: &[u8], head: &[u8]) -> bool {
+    let last = head.len().wrapping_sub(16);
+    if last > 16 {
+        return text.starts_with(head);
+    }
+    let half = |text, at| part::<16>(text, at).map(|part| u128::from_ne_bytes(*part));
+    match (half(text, last), half(text, 0)) {
+        (Some(text_last), Some(text_first)) => {
+            half(head, 0) == Some(text_first) && half(head, last) == Some(text_last)
+        }
+        _ => false,
+    }
+}
+
+/// Whether the 16 bytes at `at` hold a [`DELIMITER`]; bytes past the end of `bytes` are some.
+#[inline]
+#[must_use]
+pub fn delimiters_in_16(bytes: &[u8], at: usize) -> bool {
+    native::delimiters(&long_word(bytes, at).to_le_bytes()) != 0
 }
 
 /// Sets bit 5 of each of eight bytes: makes ASCII letters lower-case.

@@ -2,6 +2,13 @@
 
 use super::scan::{self, Bitmaps, word};
 
+/// `N` bytes from `at`; `None` where there are less.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    bytes.get(at..)?.first_chunk()
+}
+
 /// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
 #[inline]
 pub(super) fn fill(bitmaps: &mut Bitmaps, bytes: &[u8], at: usize) {
@@ -123,7 +130,9 @@ mod tests {
             assert_eq!(at_or_not_in_uri(&part), sse2::at_or_not_in_uri(&part), "{byte}");
             assert_eq!(any(&part, *b"\"<;"), sse2::any(&part, *b"\"<;"), "{byte}");
         }
-        for number in (0..64).flat_map(|i| [1u64 << i, u64::MAX >> i, 0x0123_4567_89ab_cdef_u64.rotate_left(i)]) {
+        for number in
+            (0..64).flat_map(|i| [1u64 << i, u64::MAX >> i, 0x0123_4567_89ab_cdef_u64.rotate_left(i)])
+        {
             assert_eq!(hex_digits(number), sse2::hex_digits(number));
         }
     }

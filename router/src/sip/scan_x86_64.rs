@@ -6,8 +6,8 @@
 
 #![expect(unsafe_code, reason = "calls of functions with a target feature, and loads")]
 
-use super::scan::Bitmaps;
 use super::quad;
+use super::scan::Bitmaps;
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
     _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
@@ -15,6 +15,17 @@ use core::arch::x86_64::{
     _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
     _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
 };
+
+/// `N` bytes from `at`; `None` where there are less.
+#[inline(always)]
+pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    // One comparison, where the slice's own methods need two.
+    if bytes.len() < N || at > bytes.len() - N {
+        return None;
+    }
+    // SAFETY: `N` bytes from `at` on lie in `bytes`, and an array of bytes asks for no alignment.
+    Some(unsafe { &*bytes.as_ptr().add(at).cast() })
+}
 
 /// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
 #[inline]
@@ -226,7 +237,8 @@ fn hex_digits_sse2(number: u64) -> [u8; 16] {
     let is_letter = _mm_cmpgt_epi8(nibbles, _mm_set1_epi8(9));
     let letters = _mm_and_si128(is_letter, _mm_set1_epi8((b'a' - b'9' - 1) as i8));
     let digits = _mm_add_epi8(_mm_add_epi8(nibbles, _mm_set1_epi8(b'0' as i8)), letters);
-    let halves = [digits, _mm_unpackhi_epi64(digits, digits)].map(|half| _mm_cvtsi128_si64(half).to_le_bytes());
+    let halves =
+        [digits, _mm_unpackhi_epi64(digits, digits)].map(|half| _mm_cvtsi128_si64(half).to_le_bytes());
     let mut text = [0; 16];
     text[..8].copy_from_slice(&halves[0]);
     text[8..].copy_from_slice(&halves[1]);

@@ -51,35 +51,53 @@ pub struct Uri {
 #[inline]
 #[must_use]
 pub fn read(bytes: &[u8], start: usize, end: usize) -> Option<Uri> {
-    let text = bytes.get(start..end)?;
-    let (scheme, scheme_len) = read_scheme(text)?;
-    let mut uri = Uri {
-        span: Span::new(start, end),
-        scheme,
-        user: Span::empty_at(start),
+    let mut uri = Uri::NOTHING;
+    uri.read(bytes, start, end).then_some(uri)
+}
+
+impl Uri {
+    /// None, to be filled by [`Self::read`].
+    pub const NOTHING: Self = Self {
+        span: Span::empty_at(0),
+        scheme: Scheme::Other,
+        user: Span::empty_at(0),
         host_port: None,
         lr: false,
         r2: false,
         transport: None,
         maddr: None,
         seal: None,
-        method: Span::empty_at(start),
-        headers: Span::empty_at(end),
+        method: Span::empty_at(0),
+        headers: Span::empty_at(0),
     };
-    let at = start + scheme_len;
-    match scheme {
-        Scheme::Sip | Scheme::Sips => read_sip(&mut uri, bytes, at, end)?,
-        Scheme::Tel | Scheme::Other => {
-            if at == end || scan::find(bytes, at, end, NOT_IN_URI) != end {
-                return None;
-            }
-            if scheme == Scheme::Tel {
-                let number_end = at + memchr::memchr(b';', &bytes[at..end]).unwrap_or(end - at);
-                uri.user = Span::new(at, number_end);
-            }
+
+    /// [`read`] into [`Self::NOTHING`]: it is filled where it lies, and not moved. Says whether it is by the grammar.
+    #[inline(always)]
+    pub fn read(&mut self, bytes: &[u8], start: usize, end: usize) -> bool {
+        let Some((scheme, scheme_len)) = bytes.get(start..end).and_then(read_scheme) else { return false };
+        self.span = Span::new(start, end);
+        self.scheme = scheme;
+        self.user = Span::empty_at(start);
+        self.method = Span::empty_at(start);
+        self.headers = Span::empty_at(end);
+        let at = start + scheme_len;
+        match scheme {
+            Scheme::Sip | Scheme::Sips => read_sip(self, bytes, at, end).is_some(),
+            Scheme::Tel | Scheme::Other => read_other(self, bytes, at, end),
         }
     }
-    Some(uri)
+}
+
+/// What follows the colon in URIs of other schemes than sip and sips.
+fn read_other(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> bool {
+    if at == end || scan::find(bytes, at, end, NOT_IN_URI) != end {
+        return false;
+    }
+    if uri.scheme == Scheme::Tel {
+        let number_end = at + memchr::memchr(b';', &bytes[at..end]).unwrap_or(end - at);
+        uri.user = Span::new(at, number_end);
+    }
+    true
 }
 
 /// The scheme, and its length with the colon.
@@ -100,7 +118,7 @@ fn read_scheme(text: &[u8]) -> Option<(Scheme, usize)> {
     (name.first()?.is_ascii_alphabetic() && name.iter().all(legal)).then_some((Scheme::Other, colon + 1))
 }
 
-#[inline]
+#[inline(always)]
 fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
     // "@" stands nowhere else unescaped, so the first one ends the userinfo.
     let mut host_at = at;
@@ -111,14 +129,22 @@ fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
         }
         uri.user = Span::new(at, stop);
         host_at = stop + 1;
-        // Nor does what ends a line, or a URI, stand anywhere behind it: this text may become a Request-URI.
-        if scan::find_at_or_not_in_uri(bytes, host_at, end) != end {
-            return None;
-        }
     }
     let host_port = host::read_host_port(bytes, host_at, end, false)?;
     uri.host_port = Some(host_port);
-    let mut i = host_port.end;
+    if host_port.end == end {
+        return Some(());
+    }
+    // Nor does what ends a line, or a URI, stand anywhere behind it: this text may become a Request-URI.
+    if stop < end && scan::find_at_or_not_in_uri(bytes, host_port.end, end) != end {
+        return None;
+    }
+    read_sip_params(uri, bytes, host_port.end, end)
+}
+
+/// What follows host and port.
+fn read_sip_params(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
+    let mut i = at;
     while i < end && bytes[i] == b';' {
         i = read_param(uri, bytes, i, end)?;
     }

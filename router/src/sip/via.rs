@@ -48,6 +48,39 @@ pub struct Via {
 }
 
 impl Via {
+    /// None, to be filled by [`Self::read`].
+    pub const NOTHING: Self = Self {
+        span: Span::empty_at(0),
+        transport: Span::empty_at(0),
+        sent_by: HostPort::NOTHING,
+        params: 0,
+        branch: Span::empty_at(0),
+        received: None,
+        rport: Rport::Absent,
+        rport_param: Span::empty_at(0),
+        maddr: None,
+        seal: Span::empty_at(0),
+        mark: Span::empty_at(0),
+        next: None,
+        proper: false,
+    };
+
+    /// [`read`] into [`Self::NOTHING`]: it is filled where it lies, and not moved. Says whether `sent-by` could be read.
+    #[inline(always)]
+    pub fn read(&mut self, bytes: &[u8], at: usize, end: usize) -> bool {
+        let start = scan::skip(bytes, at, end, LWS);
+        let Some((transport, sent_by_at, is_sip_2)) = read_sent_protocol(bytes, start, end) else {
+            return false;
+        };
+        let Some(sent_by) = host::read_host_port(bytes, sent_by_at, end, true) else { return false };
+        self.span = Span::new(start, sent_by.end);
+        self.transport = transport;
+        self.sent_by = sent_by;
+        self.params = sent_by.end;
+        self.proper = is_sip_2 && read_params(self, bytes, end).is_some();
+        true
+    }
+
     /// Whether `branch` begins with the magic cookie of RFC 3261 and has something after it (RFC 4475 3.2.1).
     #[inline]
     #[must_use]
@@ -63,26 +96,8 @@ impl Via {
 #[inline]
 #[must_use]
 pub fn read(bytes: &[u8], at: usize, end: usize) -> Option<Via> {
-    let start = scan::skip(bytes, at, end, LWS);
-    let (transport, sent_by_at, is_sip_2) = read_sent_protocol(bytes, start, end)?;
-    let sent_by = host::read_host_port(bytes, sent_by_at, end, true)?;
-    let mut via = Via {
-        span: Span::new(start, sent_by.end),
-        transport,
-        sent_by,
-        params: sent_by.end,
-        branch: Span::empty_at(sent_by.end),
-        received: None,
-        rport: Rport::Absent,
-        rport_param: Span::empty_at(sent_by.end),
-        maddr: None,
-        seal: Span::empty_at(sent_by.end),
-        mark: Span::empty_at(sent_by.end),
-        next: None,
-        proper: true,
-    };
-    via.proper = is_sip_2 && read_params(&mut via, bytes, end).is_some();
-    Some(via)
+    let mut via = Via::NOTHING;
+    via.read(bytes, at, end).then_some(via)
 }
 
 /// `"SIP" SLASH "2.0" SLASH transport LWS`: the transport, where `sent-by` begins, and whether protocol and version are SIP 2.0.
@@ -135,6 +150,13 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
                     i = branch.end();
                     continue;
                 }
+                if let Some(rport) = plain_rport(bytes, i, end)
+                    && via.rport == Rport::Absent
+                {
+                    (via.rport, via.rport_param, via.span.end) = (Rport::Asked, rport, rport.end);
+                    i = rport.end();
+                    continue;
+                }
                 let param = params::read(bytes, i, end)?;
                 i = param.whole.end();
                 via.span.end = param.whole.end;
@@ -157,6 +179,14 @@ fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
     }
     let value = Span::new(at + 8, scan::find_delimiter(bytes, at + 8, end));
     (!value.is_empty()).then_some(value)
+}
+
+/// `;rport`, as the requests of nearly all user agents have it: without a value.
+#[inline]
+fn plain_rport(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
+    let rport = Span::new(at, at + b";rport".len());
+    let ends = rport.end() == end || rport.end() < end && matches!(bytes[rport.end()], b';' | b',');
+    (ends && scan::is_at(bytes, at, b";rport")).then_some(rport)
 }
 
 #[inline]
