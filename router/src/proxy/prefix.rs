@@ -1,30 +1,50 @@
 //! Sets of IP prefixes.
 
 use super::interval::Intervals;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
-/// An address as an ordered key: IPv4 before IPv6. IPv4-mapped addresses count as IPv4.
-type Key = (bool, u128);
-
-/// Which of several prefix sets hold an address: one bit a set.
+/// Which of several prefix sets hold an address: one bit a set. IPv4-mapped addresses count as IPv4.
 #[derive(Clone, Debug)]
-pub struct Prefixes(Intervals<Key>);
+pub struct Prefixes {
+    v4: Intervals<u32>,
+    v6: Intervals<u128>,
+}
 
 impl Prefixes {
     /// The table of `prefixes`, each with the bit that it sets; `always` are bits that every address has.
     #[must_use]
     pub fn new(prefixes: &[(IpNet, usize)], always: &[usize], bits: usize) -> Self {
-        let ranges: Vec<_> = prefixes.iter().map(|(net, bit)| range(*net, *bit)).collect();
-        Self(Intervals::new(&ranges, always, bits))
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for (net, bit) in prefixes {
+            match (net.network().to_canonical(), net.broadcast().to_canonical()) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => {
+                    v4.push((first.to_bits(), last.to_bits().checked_add(1), *bit));
+                }
+                _ => {
+                    let bits = |address| match address {
+                        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+                        IpAddr::V6(v6) => v6.to_bits(),
+                    };
+                    v6.push((bits(net.network()), bits(net.broadcast()).checked_add(1), *bit));
+                }
+            }
+        }
+        Self { v4: Intervals::new(&v4, always, bits), v6: Intervals::new(&v6, always, bits) }
     }
 
     /// The bit set of an address.
     #[inline]
     #[must_use]
     pub fn get(&self, address: IpAddr) -> &[u64] {
-        let key = key(address);
-        self.0.get(|start| *start <= key)
+        let v4 = |address: Ipv4Addr| self.v4.get(|start| *start <= address.to_bits());
+        match address {
+            IpAddr::V4(address) => v4(address),
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => v4(address),
+                None => self.v6.get(|start| *start <= address.to_bits()),
+            },
+        }
     }
 
     /// Whether bit 0 is set for an address.
@@ -33,20 +53,6 @@ impl Prefixes {
     pub fn contains(&self, address: IpAddr) -> bool {
         self.get(address).first().is_some_and(|set| set & 1 == 1)
     }
-}
-
-#[inline]
-fn key(address: IpAddr) -> Key {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => (false, u128::from(v4.to_bits())),
-        IpAddr::V6(v6) => (true, v6.to_bits()),
-    }
-}
-
-fn range(net: IpNet, bit: usize) -> (Key, Option<Key>, usize) {
-    let (is_v6, first) = key(net.network());
-    let (_, last) = key(net.broadcast());
-    ((is_v6, first), last.checked_add(1).map(|end| (is_v6, end)), bit)
 }
 
 #[cfg(test)]
