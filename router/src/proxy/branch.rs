@@ -4,61 +4,102 @@ use super::seal::{Back, Key};
 use super::snapshot::Listener;
 use crate::edit::{Edits, Text};
 use crate::sip::scan::hex_digits;
+use crate::sip::span::Span;
 use crate::sip::via::{Rport, Via};
 use core::net::{IpAddr, SocketAddr};
 
-/// The Via below ours, as it stands when we send it on.
+const RECEIVED: &[u8; 10] = b";received=";
+
+/// What is filled in on the topmost Via of a request: what the way back needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Filled<'b> {
-    /// What it says of the way back.
+pub struct Filling<'b> {
+    source: SocketAddr,
+    received: Received,
+    /// Whether `rport` gets its value.
+    rport: bool,
+    /// What the Via then says of the way back.
     pub back: Back<'b>,
-    /// Whether anything was changed.
-    pub changed: bool,
 }
 
-/// Fills `received` and `rport` in the topmost Via of a request from `source`.
-///
-/// `received` goes in when sent-by is not literally the source address (18.2.1), and always when `rport` asks for a value (RFC 3581 4). One
-/// that the sender wrote itself is overwritten: where it differs from the source it is a lie.
-#[inline]
-pub fn fill<'b>(edits: &mut Edits, bytes: &'b [u8], via: &Via, source: SocketAddr) -> Filled<'b> {
-    let ip = source.ip();
-    let asked = via.rport == Rport::Asked;
-    let mut changed = asked;
-    if asked {
-        edits.insert(via.rport_param.end(), |text| {
-            text.put(b"=");
-            text.put_decimal(u32::from(source.port()));
-        });
-    }
-    let literal = via.sent_by.host.address == Some(ip);
-    let received = match via.received {
-        Some(param) => {
-            if crate::sip::host::address(param.value.of(bytes)) != Some(ip) {
-                edits.replace(param.whole, |text| put_received(text, ip));
-                changed = true;
+/// What becomes of `received`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Received {
+    /// It stays as it is, or away.
+    Kept,
+    /// It goes to the end of the Via.
+    Added,
+    /// It takes the place of the sender's own.
+    Instead(Span),
+}
+
+impl<'b> Filling<'b> {
+    /// What the Via of a request from `source` lacks.
+    ///
+    /// `received` goes in when sent-by is not literally the source address (18.2.1), and always when `rport` asks for a value (RFC 3581 4). One
+    /// that the sender wrote itself is overwritten: where it differs from the source it is a lie.
+    #[inline]
+    #[must_use]
+    pub fn of(via: &Via, bytes: &'b [u8], source: SocketAddr) -> Self {
+        let ip = source.ip();
+        let asked = via.rport == Rport::Asked;
+        let received = match via.received {
+            None if asked || via.sent_by.host.address != Some(ip) => Received::Added,
+            Some(param) if crate::sip::host::address(param.value.of(bytes)) != Some(ip) => {
+                Received::Instead(param.whole)
             }
-            Some(ip)
+            _ => Received::Kept,
+        };
+        let rport = match via.rport {
+            Rport::Absent => None,
+            Rport::Asked => Some(source.port()),
+            Rport::Value(port) => Some(port),
+        };
+        let says_received = via.received.is_some() || received == Received::Added;
+        let maddr = via.maddr.map(|maddr| maddr.value.of(bytes));
+        let back = Back { received: says_received.then_some(ip), rport, maddr };
+        Self { source, received, rport: asked, back }
+    }
+
+    /// Whether anything changes.
+    #[inline]
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.rport || self.received != Received::Kept
+    }
+
+    /// Writes it.
+    #[inline]
+    pub fn write(&self, via: &Via, edits: &mut Edits) {
+        let (rport_end, end, ip) = (via.rport_param.end, via.span.end, self.source.ip());
+        if self.rport && self.received == Received::Added && rport_end == end {
+            return edits.insert(via.span.end(), |text| match ip {
+                IpAddr::V4(ip) => text.put_port_and_address(b'=', self.source.port(), RECEIVED, ip),
+                IpAddr::V6(_) => {
+                    self.put_rport(text);
+                    put_received(text, ip);
+                }
+            });
         }
-        None if asked || !literal => {
-            edits.insert(via.span.end(), |text| put_received(text, ip));
-            changed = true;
-            Some(ip)
+        if self.rport {
+            edits.insert(via.rport_param.end(), |text| self.put_rport(text));
         }
-        None => None,
-    };
-    let rport = match via.rport {
-        Rport::Absent => None,
-        Rport::Asked => Some(source.port()),
-        Rport::Value(port) => Some(port),
-    };
-    let maddr = via.maddr.map(|maddr| maddr.value.of(bytes));
-    Filled { back: Back { received, rport, maddr }, changed }
+        match self.received {
+            Received::Kept => {}
+            Received::Added => edits.insert(via.span.end(), |text| put_received(text, ip)),
+            Received::Instead(param) => edits.replace(param, |text| put_received(text, ip)),
+        }
+    }
+
+    #[inline]
+    fn put_rport(&self, text: &mut Text) {
+        text.put(b"=");
+        text.put_decimal(u32::from(self.source.port()));
+    }
 }
 
 #[inline]
 fn put_received(text: &mut Text, ip: IpAddr) {
-    text.put(b";received=");
+    text.put(RECEIVED);
     text.put_address(ip);
 }
 

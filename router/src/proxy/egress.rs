@@ -124,7 +124,7 @@ mod tests {
             id: i as u16,
             trusted: false,
             via_head: Box::default(),
-            record_route_head: Box::default(),
+            route_head: Box::default(),
         };
         addresses.iter().enumerate().map(listener).collect()
     }

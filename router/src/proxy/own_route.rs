@@ -11,6 +11,8 @@ use crate::sip::route_set::{RouteSet, RouteValue};
 use crate::sip::scan;
 use crate::sip::span::Span;
 
+const _: () = assert!(ROUTE_SEAL_BYTES >= 16 && ROUTE_SEAL_BYTES <= 32);
+
 /// How many listeners a value is held against before it is read by the grammar. Nodes with more are rare, and pay what everybody would.
 const LISTENERS_TRIED_MAX: usize = 8;
 
@@ -53,27 +55,32 @@ impl OwnRoute {
     pub fn take(values: &mut RouteSet<'_>, snapshot: &Snapshot, bytes: &[u8]) -> Option<Self> {
         let (field, start, end) = values.place()?;
         let text = bytes.get(start..end)?;
-        let tried = snapshot.listeners.iter().take(LISTENERS_TRIED_MAX);
-        let index = tried.into_iter().position(|listener| text.starts_with(listener.route_head()))?;
-        let mut at = snapshot.listeners[index].route_head().len();
-        let r2 = text[at..].starts_with(b";r2=on");
+        let mut tried = snapshot.listeners.iter().take(LISTENERS_TRIED_MAX).enumerate();
+        let (index, listener) = loop {
+            let (index, listener) = tried.next()?;
+            if scan::starts_with(text, &listener.route_head) {
+                break (index, listener);
+            }
+        };
+        let mut at = start + listener.route_head.len();
+        let r2 = scan::is_at(bytes, at, b";r2=on");
         if r2 {
             at += b";r2=on".len();
         }
-        let mut seal = Span::empty_at(start + at);
-        if text[at..].starts_with(b";seal=") {
+        let mut seal = Span::empty_at(at);
+        if scan::is_at(bytes, at, b";seal=") {
             at += b";seal=".len();
-            seal = Span::new(start + at, start + at + ROUTE_SEAL_BYTES);
+            seal = Span::new(at, at + ROUTE_SEAL_BYTES);
             at += ROUTE_SEAL_BYTES;
-            // A delimiter inside would make it another text.
-            if scan::find_delimiter(bytes, seal.start(), end) != seal.end() {
+            // A delimiter inside would make it another text. One load looks at the first 16 bytes, one at the last.
+            if scan::delimiters_in_16(bytes, seal.start()) || scan::delimiters_in_16(bytes, at - 16) {
                 return None;
             }
         }
-        if text.get(at) != Some(&b'>') {
+        if at >= end || bytes[at] != b'>' {
             return None;
         }
-        let close = start + at + 1;
+        let close = at + 1;
         let last = close == end;
         if !last && bytes[close] != b',' {
             return None;

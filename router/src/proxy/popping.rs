@@ -3,10 +3,13 @@
 use super::own_route::Place;
 use crate::edit::Edits;
 use crate::sip::Message;
+use crate::sip::header_field::Name;
 use crate::sip::route_set::RouteValue;
 use crate::sip::span::Span;
 
 /// The removal of Route values: a line that loses all its values goes, one that keeps some loses the front of its value.
+///
+/// Values go from the topmost on, so the lines that go are the first ones, up to [`Self::gone`].
 #[derive(Clone, Copy, Default)]
 pub(super) struct Popping {
     /// The last Route value, where it became the Request-URI, and the one before it.
@@ -26,11 +29,10 @@ impl Popping {
 
     /// Removes the topmost value that is left.
     #[inline]
-    pub(super) fn pop(&mut self, value: &Place, message: &Message, edits: &mut Edits) {
+    pub(super) fn pop(&mut self, value: &Place, message: &Message) {
         let field = &message.fields()[value.field];
         let followed_by_undone = self.undone.is_some_and(|(last, _)| last.span.start() == value.next);
         if value.last || followed_by_undone {
-            edits.delete(field.line);
             self.front = None;
             self.gone = Some(value.field);
         } else {
@@ -38,9 +40,13 @@ impl Popping {
         }
     }
 
-    /// Deletes the front of a line that keeps values, and the value that became the Request-URI.
+    /// Deletes the lines that go, the front of a line that keeps values, and the value that became the Request-URI.
     #[inline]
     pub(super) fn finish(&mut self, message: &Message, edits: &mut Edits) {
+        if let (Some(first), Some(last)) = (message.first(Name::Route), self.gone) {
+            let gone = message.fields().get(first..=last).unwrap_or_default();
+            gone.iter().filter(|field| field.name == Name::Route).for_each(|field| edits.delete(field.line));
+        }
         if let Some(front) = self.front {
             edits.delete(front);
         }

@@ -10,7 +10,8 @@ use crate::edit::Text;
 /// Both lines stand above any other Record-Route because they are put in above everything.
 pub fn put_record_route(text: &mut Text, key: Option<(&Key, u64)>, ingress: &Listener, egress: &Listener) {
     let mut put = |listener: &Listener, pair: &[u8], position| {
-        text.put(&listener.record_route_head);
+        text.put(b"Record-Route: ");
+        text.put(&listener.route_head);
         text.put(pair);
         if let Some((key, call)) = key {
             text.put(b";seal=");

@@ -1,7 +1,7 @@
 //! Replies of our own, written over the request (RFC 3261 8.2.6, 8.2.7, 18.2.2).
 
 use super::Incoming;
-use super::branch;
+use super::branch::Filling;
 use super::rules::{Action, Rule};
 use super::seal::{Key, TAG_BYTES, TAG_PREFIX};
 use super::snapshot::is_usable;
@@ -53,7 +53,7 @@ pub fn compose(
         text.put(b" ");
         text.put(phrase.as_bytes());
     });
-    let _ = branch::fill(edits, bytes, &via, flow.source);
+    Filling::of(&via, bytes, flow.source).write(&via, edits);
     let tag = tag(&snapshot.keys.current, bytes, message, &via);
     let kept_end = keep_fields(message, bytes, &tag, edits);
     // From the last kept field on everything goes, the empty line and the body too, and comes anew.

@@ -3,7 +3,7 @@
 //! [`decide`] is the order of steps; each step is a method below it, in that order. A step either goes on or refuses with the reason that the reply names.
 
 use super::Incoming;
-use super::branch::{self, Stamp};
+use super::branch::{self, Filling, Stamp};
 use super::decision::{Proof, Refusal, Step, Witness};
 use super::identity::{Owner, default_port};
 use super::loop_mark;
@@ -21,8 +21,8 @@ use crate::sip::route_set::{RouteSet, RouteValue};
 use crate::sip::scan;
 use crate::sip::span::Span;
 use crate::sip::start_line::Method;
-use crate::sip::uri::{self, Scheme, Uri};
-use crate::sip::via::{self, Via};
+use crate::sip::uri::{Scheme, Uri};
+use crate::sip::via::Via;
 use crate::stats::{Absorbed, Reason};
 use core::net::SocketAddr;
 
@@ -42,11 +42,41 @@ pub fn decide<'a, W: Witness>(
     edits: &mut Edits,
     witness: &mut W,
 ) -> Result<Forwarded, Refusal<'a>> {
-    let via = topmost_via(&incoming)?;
+    let Incoming { snapshot, flow, bytes, message } = incoming;
+    let field = message.field(Name::Via).ok_or(Reason::MissingVia)?;
+    let mut via = Via::NOTHING;
+    if !via.read(bytes, field.value.start(), field.value.end()) || !via.proper {
+        return Err(Reason::BadVia.into());
+    }
     if method == Method::Ack && reply::is_ack_of_own(&incoming, &via) {
         return Err(Refusal::Absorb(Absorbed::AckOfOwnReply));
     }
-    let mut request = Request::new(incoming, method, method_span, request_uri, via, edits, witness)?;
+    let ingress = snapshot.listener(flow.listener).ok_or(Reason::NoListener)?;
+    let mut uri = Uri::NOTHING;
+    // 19.1.1: no header fields in a Request-URI.
+    if !uri.read(bytes, request_uri.start(), request_uri.end()) || !uri.headers.is_empty() {
+        return Err(Reason::BadRequestUri.into());
+    }
+    let trusted = snapshot.trusts(ingress, flow.source.ip());
+    witness.step(Step::Source { trusted });
+    let mut request = Request {
+        ingress,
+        edits,
+        witness,
+        method,
+        method_span,
+        via: &via,
+        call: snapshot.keys.current.call(message.value(Name::CallId, bytes)),
+        trusted,
+        received_uri: request_uri,
+        uri: &mut uri,
+        left_out: [Span::default(); 3],
+        pair_egress: None,
+        proven: false,
+        route: None,
+        popping: Popping::default(),
+        incoming,
+    };
     let mark = request.check()?;
     request.undo_strict_routing()?;
     request.pop()?;
@@ -59,15 +89,6 @@ pub fn decide<'a, W: Witness>(
     Ok((egress, to))
 }
 
-#[inline]
-fn topmost_via(incoming: &Incoming<'_>) -> Result<Via, Reason> {
-    let field = incoming.message.field(Name::Via).ok_or(Reason::MissingVia)?;
-    match via::read(incoming.bytes, field.value.start(), field.value.end()) {
-        Some(via) if via.proper => Ok(via),
-        _ => Err(Reason::BadVia),
-    }
-}
-
 /// A request on its way through the steps.
 struct Request<'a, 'e, W> {
     incoming: Incoming<'a>,
@@ -76,13 +97,13 @@ struct Request<'a, 'e, W> {
     witness: &'e mut W,
     method: Method,
     method_span: Span,
-    via: Via,
+    via: &'e Via,
     call: u64,
     trusted: bool,
     /// The Request-URI as it was received.
     received_uri: Span,
     /// The Request-URI as it will be: another place in the message after strict routing was undone.
-    uri: Uri,
+    uri: &'e mut Uri,
     /// What is left out of it: the port, `maddr` and `transport` that named us. In order; empty where nothing is.
     left_out: [Span; 3],
     /// The listener that the second value of a pair named.
@@ -96,43 +117,6 @@ struct Request<'a, 'e, W> {
 }
 
 impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
-    #[inline]
-    fn new(
-        incoming: Incoming<'a>,
-        method: Method,
-        method_span: Span,
-        request_uri: Span,
-        via: Via,
-        edits: &'e mut Edits,
-        witness: &'e mut W,
-    ) -> Result<Self, Reason> {
-        let Incoming { snapshot, flow, bytes, message } = incoming;
-        let ingress = snapshot.listener(flow.listener).ok_or(Reason::NoListener)?;
-        let uri = uri::read(bytes, request_uri.start(), request_uri.end())
-            .filter(|uri| uri.headers.is_empty()) // 19.1.1: no header fields in a Request-URI
-            .ok_or(Reason::BadRequestUri)?;
-        let trusted = snapshot.trusts(ingress, flow.source.ip());
-        witness.step(Step::Source { trusted });
-        Ok(Self {
-            ingress,
-            edits,
-            witness,
-            method,
-            method_span,
-            via,
-            call: snapshot.keys.current.call(message.value(Name::CallId, bytes)),
-            trusted,
-            received_uri: request_uri,
-            uri,
-            left_out: [Span::default(); 3],
-            pair_egress: None,
-            proven: false,
-            route: None,
-            popping: Popping::default(),
-            incoming,
-        })
-    }
-
     /// 16.3: Max-Forwards, loops, Proxy-Require. Returns the loop mark.
     #[inline]
     fn check(&self) -> Result<[u8; 16], Reason> {
@@ -165,7 +149,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         if !self.uri.lr || !self.uri.user.is_empty() || self.incoming.message.first(Name::Route).is_none() {
             return Ok(());
         }
-        let Some(this @ Owner::Listener(_)) = self.owner(&self.uri) else { return Ok(()) };
+        let Some(this @ Owner::Listener(_)) = self.owner(self.uri) else { return Ok(()) };
         let (mut before, mut last, mut first) = (None, None, None);
         let mut values = RouteSet::new(self.incoming.message, self.incoming.bytes);
         while let Some(value) = values.next_value().map_err(|_| Reason::BadRoute)? {
@@ -186,7 +170,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         {
             self.pair_egress = Some(partner);
         }
-        self.uri = last.uri;
+        *self.uri = last.uri;
         self.popping.undone = Some((last, before));
         self.witness.step(Step::StrictRouteUndone { uri: last.uri.span });
         Ok(())
@@ -199,10 +183,22 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         let mut values = RouteSet::new(message, bytes);
         // A value with r2=on whose partner may come next.
         let mut waiting: Option<OwnRoute> = None;
-        while let Some(own) = self.next_own(&mut values)? {
-            self.popping.pop(&own.place, message, self.edits);
+        while !values.is_done() {
+            let to_the_letter = if self.popping.undone.is_none() {
+                OwnRoute::take(&mut values, snapshot, bytes)
+            } else {
+                None
+            };
+            let own = match to_the_letter {
+                Some(own) => own,
+                None => match self.next_own(&mut values)? {
+                    Some(own) => own,
+                    None => break,
+                },
+            };
+            self.popping.pop(&own.place, message);
             let first = waiting.take().filter(|_| own.r2);
-            let proof = match (first, own.owner) {
+            let proof = match (&first, own.owner) {
                 (Some(first), Owner::Listener(listener)) => {
                     self.pair_egress = Some(listener);
                     self.prove(first.seal, first.owner, Some(own.owner))
@@ -221,15 +217,9 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         Ok(())
     }
 
-    /// The topmost Route value if it is ours. If not, it is kept in [`Self::route`].
-    #[inline]
+    /// The topmost Route value if it is ours, read by the grammar. If not, it is kept in [`Self::route`].
+    #[inline(never)]
     fn next_own(&mut self, values: &mut RouteSet<'a>) -> Result<Option<OwnRoute>, Reason> {
-        let Incoming { snapshot, bytes, .. } = self.incoming;
-        if self.popping.undone.is_none()
-            && let Some(own) = OwnRoute::take(values, snapshot, bytes)
-        {
-            return Ok(Some(own));
-        }
         let value = values.next_value().map_err(|_| Reason::BadRoute)?;
         let Some(value) = value.filter(|value| !self.popping.is_undone(value)) else { return Ok(None) };
         let owner = self.owner(&value.uri);
@@ -294,7 +284,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         if self.trusted {
             return Ok(());
         }
-        if reply::maddr_points_elsewhere(&self.via, self.incoming.bytes, self.incoming.flow.source.ip()) {
+        if reply::maddr_points_elsewhere(self.via, self.incoming.bytes, self.incoming.flow.source.ip()) {
             return Err(Reason::MaddrForbidden);
         }
         if self.route.is_some() && !self.is_proven_dialog() {
@@ -312,16 +302,16 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     /// 16.5 and 16.6 steps 6 and 7: where it goes, and the listener that a rule wants it to leave by.
     #[inline]
     fn target(&mut self) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
-        if let Some(route) = self.route {
+        if let Some(route) = &self.route {
             self.witness.step(Step::NextHopRoute { value: route.span, strict: !route.uri.lr });
             return Ok((next_hop(&route.uri, self.incoming.bytes)?, self.pair_egress));
         }
         // 16.5: a maddr that is not ours makes the Request-URI the only target, whoever's its host is.
         let elsewhere =
-            self.uri.host_port.is_some() && (self.uri.maddr.is_some() || self.owner(&self.uri).is_none());
+            self.uri.host_port.is_some() && (self.uri.maddr.is_some() || self.owner(self.uri).is_none());
         if elsewhere && (self.trusted || self.is_proven_dialog()) {
             self.witness.step(Step::NextHopRequestUri);
-            return Ok((next_hop(&self.uri, self.incoming.bytes)?, self.pair_egress));
+            return Ok((next_hop(self.uri, self.incoming.bytes)?, self.pair_egress));
         }
         if self.uri.scheme == Scheme::Other {
             return Err(Reason::UnsupportedScheme.into());
@@ -382,20 +372,16 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     #[inline]
     fn write(&mut self, egress: ListenerIndex, mark: [u8; 16]) {
         let Incoming { snapshot, flow, bytes, message } = self.incoming;
-        self.write_route_set();
-        let filled = branch::fill(self.edits, bytes, &self.via, flow.source);
-        if filled.changed {
+        let filling = Filling::of(self.via, bytes, flow.source);
+        if filling.changes() {
             self.witness.step(Step::ViaFilled);
-        }
-        if let (Some(hops), Some(field)) = (message.max_forwards, message.field(Name::MaxForwards)) {
-            self.edits.replace(field.value, |text| text.put_decimal(u32::from(hops) - 1));
         }
         let Some(egress_listener) = snapshot.listener(egress) else { return };
         let key = &snapshot.keys.current;
         let hop = key.hop(self.call, bytes, &self.via);
         let stamp = Stamp {
             branch: self.branch(hop),
-            return_seal: key.return_seal(hop, self.ingress.id, &filled.back),
+            return_seal: key.return_seal(hop, self.ingress.id, &filling.back),
             ingress_id: self.ingress.id,
             mark,
         };
@@ -415,38 +401,44 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
                 text.put(b"Max-Forwards: 70\r\n");
             }
         });
+        filling.write(self.via, self.edits);
+        if let (Some(hops), Some(field)) = (message.max_forwards, message.field(Name::MaxForwards)) {
+            self.edits.replace(field.value, |text| text.put_decimal(u32::from(hops) - 1));
+        }
+        self.write_route_set();
     }
 
     /// Writes what became of the Request-URI and the Route values.
-    ///
-    /// 16.6 step 6: where the next hop is a strict router, the Request-URI goes to the end of the Route set and the first value takes its place.
     #[inline]
     fn write_route_set(&mut self) {
         let Incoming { bytes, message, .. } = self.incoming;
-        let strict = self.route.filter(|route| !route.uri.lr);
-        if let Some(route) = strict {
-            self.popping.pop(&Place::from(&route), message, self.edits);
+        if let Some(route) = &self.route
+            && !route.uri.lr
+        {
+            let route = *route;
+            return self.write_strict_route(&route);
         }
         self.popping.finish(message, self.edits);
-        let (uri, left_out) = (self.uri, self.left_out);
-        if let Some(route) = strict {
-            self.edits.replace(self.received_uri, |text| put_request_uri(text, &route.uri, &[], bytes));
-            self.append_route(&uri, &left_out);
-        } else if self.popping.undone.is_some() || left_out != [Span::default(); 3] {
-            self.edits.replace(self.received_uri, |text| put_request_uri(text, &uri, &left_out, bytes));
+        if self.popping.undone.is_some() || self.left_out != [Span::default(); 3] {
+            self.edits
+                .replace(self.received_uri, |text| put_request_uri(text, self.uri, &self.left_out, bytes));
         }
     }
 
-    /// Puts `<uri>` at the end of the Route set.
-    fn append_route(&mut self, uri: &Uri, left_out: &[Span]) {
+    /// 16.6 step 6: where the next hop is a strict router, the Request-URI goes to the end of the Route set and the first value takes its place.
+    #[cold]
+    fn write_strict_route(&mut self, route: &RouteValue) {
         let Incoming { bytes, message, .. } = self.incoming;
+        self.popping.pop(&Place::from(route), message);
+        self.popping.finish(message, self.edits);
+        self.edits.replace(self.received_uri, |text| put_request_uri(text, &route.uri, &[], bytes));
         let Some(last) = message.fields().iter().rposition(|field| field.name == Name::Route) else { return };
         let field = &message.fields()[last];
         let alone = self.popping.gone == Some(last);
         let at = if alone { field.line.end() } else { field.value.end() };
         self.edits.insert(at, |text| {
             text.put(if alone { b"Route: <" } else { b", <" });
-            put_uri(text, uri, left_out, bytes);
+            put_uri(text, self.uri, &self.left_out, bytes);
             text.put(if alone { b">\r\n" } else { b">" });
         });
     }

@@ -130,21 +130,11 @@ pub struct Listener {
     pub trusted: bool,
     /// A Via of this listener, from the name of the header field to the magic cookie.
     pub via_head: Box<[u8]>,
-    /// A Record-Route of this listener, from the name of the header field to `;lr`.
-    pub record_route_head: Box<[u8]>,
+    /// What a value of a Record-Route of this listener begins with, and so a Route value that it wrote: from `<` to `;lr`.
+    pub route_head: Box<[u8]>,
 }
 
-/// What comes before the value in [`Listener::record_route_head`].
-const RECORD_ROUTE: &str = "Record-Route: ";
-
 impl Listener {
-    /// What a Route value begins with that was written by this listener: from `<` to `;lr`.
-    #[inline]
-    #[must_use]
-    pub fn route_head(&self) -> &[u8] {
-        self.record_route_head.get(RECORD_ROUTE.len()..).unwrap_or_default()
-    }
-
     /// Whether a socket bound as this one is can send to `address`.
     #[inline]
     #[must_use]
@@ -322,7 +312,7 @@ fn build_listeners(plans: &[ListenerPlan]) -> Result<Vec<Listener>, PlanError> {
             id,
             trusted: plan.trusted,
             via_head: format!("Via: SIP/2.0/UDP {sent_by};branch=z9hG4bK").into_bytes().into(),
-            record_route_head: format!("{RECORD_ROUTE}<sip:{sent_by};lr").into_bytes().into(),
+            route_head: format!("<sip:{sent_by};lr").into_bytes().into(),
         });
     }
     Ok(listeners)

@@ -630,8 +630,8 @@ fn whatever_listeners_stamp_is_ours() {
             let via =
                 via::read(bytes, "Via: ".len(), bytes.len()).unwrap_or_else(|| panic!("seed {seed}: {text}"));
             assert_eq!(snapshot.identity.owner(bytes, &via.sent_by, false), owner, "seed {seed}: {text}");
-            let bytes = &*listener.record_route_head;
-            let uri = uri::read(bytes, "Record-Route: <".len(), bytes.len());
+            let bytes = &*listener.route_head;
+            let uri = uri::read(bytes, 1, bytes.len());
             let uri = uri.unwrap_or_else(|| panic!("seed {seed}: {text}"));
             assert!(uri.lr);
             let host_port = uri.host_port.unwrap();
