@@ -60,6 +60,8 @@ named! {
         IdleBatches = "idle_batches",
         /// Times round the loop that found at least one datagram.
         BusyBatches = "busy_batches",
+        /// Nanoseconds spent in those, from the receive call to the last send. What the kernel does meanwhile on the worker's CPU is in it.
+        BusyNs = "busy_ns",
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::message::Message;
 use crate::harness::node::{KEY, Node, NodeConfig};
@@ -58,10 +58,11 @@ fn spreads(workers: usize, place: Place) {
     scene.node.stop().assert_clean();
 }
 
-/// All messages of one call are one worker's.
+/// All messages of one call are one worker's, and only who has some is busy.
 #[test]
 fn a_call_stays_with_its_worker() {
     const OF_EACH: usize = 100;
+    let start = Instant::now();
     let Some(scene) = Scene::open(4, PUBLIC_IPV4) else {
         return;
     };
@@ -78,6 +79,11 @@ fn a_call_stays_with_its_worker() {
     }
     let busy = of_calls.iter().filter(|calls| **calls > 0).count();
     assert!(busy > 1 || !scene.steered_by_call_id, "calls are spread over the workers: {of_calls:?}");
+    let elapsed_ns = u64::try_from(start.elapsed().as_nanos()).expect("no more than centuries");
+    for (worker, calls) in scene.node.workers().iter().zip(of_calls) {
+        let busy_ns = worker.get("busy_ns");
+        assert!(busy_ns < elapsed_ns && (busy_ns > 0) == (calls > 0), "{calls} calls: {worker:#?}");
+    }
     scene.node.stop().assert_clean();
 }
 
