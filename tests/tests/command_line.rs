@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The binary under test: `SLUICE_BIN`, else the one that cargo put beside this test.
 fn binary() -> PathBuf {
@@ -210,8 +210,15 @@ fn a_node_counts_reloads_limits_and_stops() {
         )
     };
     let config = folder.write("node.toml", &toml(""));
+    let start = Instant::now();
     let node = Node::start(&config);
     let client = Client::new(port);
+    let busy_ns = || {
+        let json = sluice(&["stats", "--socket", &socket, "--json"]).stdout;
+        let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        u128::from(json["counters"]["busy_ns"].as_u64().expect("a number"))
+    };
+    assert_eq!(busy_ns(), 0, "nothing has come");
 
     // Strangers get their burst of replies and no more; what is not answered is counted.
     let answered = (0..20).filter(|i| client.ask("INVITE", i + 1).is_some()).count();
@@ -220,8 +227,8 @@ fn a_node_counts_reloads_limits_and_stops() {
     assert!(counters.contains("received 20\n"), "{counters}");
     assert!(counters.contains(&format!("replied{{no_rule}} {answered}\n")), "{counters}");
     assert!(counters.contains(&format!("dropped{{reply_rate_limited}} {}\n", 20 - answered)), "{counters}");
-    let json = sluice(&["stats", "--socket", &socket, "--json"]).stdout;
-    serde_json::from_slice::<serde_json::Value>(&json).expect("JSON");
+    assert!(counters.contains(" ns a message\n"), "{counters}");
+    assert!((1..start.elapsed().as_nanos()).contains(&busy_ns()));
 
     // A bad file changes nothing, a good one takes effect.
     let rule = "[trust]\nsources = [\"127.0.0.0/8\"]\n[[rule]]\nreply = { status = 486 }\n";

@@ -47,8 +47,8 @@ pub struct Report {
     pub version: String,
     /// The process.
     pub pid: u32,
-    /// For how long it has run.
-    pub uptime_seconds: u64,
+    /// For how long it has run, in milliseconds.
+    pub uptime_ms: u64,
     /// One for each worker.
     pub workers: Vec<WorkerReport>,
     /// What is counted beside them; a name that begins with `frames` is a gauge.
@@ -79,7 +79,7 @@ impl Subject {
             node: self.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            uptime_seconds: self.start.elapsed().as_secs(),
+            uptime_ms: self.start.elapsed().as_millis() as u64,
             workers: self.workers.iter().map(worker).collect(),
             interfaces: (self.interfaces)(),
         }
@@ -224,7 +224,7 @@ mod tests {
         let server = server("report");
         let path = server.path().to_owned();
         let report = ask(&path).unwrap();
-        assert_eq!(report, Report { uptime_seconds: report.uptime_seconds, ..subject().report() });
+        assert_eq!(report, Report { uptime_ms: report.uptime_ms, ..subject().report() });
         assert!(report.workers[0].counters.contains(&("received".to_owned(), 3)));
         assert!(report.workers[1].counters.contains(&("dropped{not_sip}".to_owned(), 1)));
         drop(server);

@@ -65,12 +65,27 @@ pub fn sums(report: &Report) -> Vec<(String, u64)> {
     sums
 }
 
+/// What a reader asks first of a worker, or of all: ", busy 12.3 % of a CPU since the start, 612 ns a message". Nothing where it is not counted.
+fn busy(counters: &Counters, uptime_ms: u64) -> String {
+    let value =
+        |counter: Counter| counters.iter().find(|(name, _)| name == counter.name()).map_or(0, |(_, v)| *v);
+    let (busy_ns, received) = (value(Counter::BusyNs), value(Counter::Received));
+    if busy_ns == 0 || uptime_ms == 0 {
+        return String::new();
+    }
+    // A percent is a hundredth, and a millisecond a million nanoseconds.
+    let percent = busy_ns as f64 / (uptime_ms as f64 * 1e4);
+    let a_message = busy_ns.checked_div(received).map(|ns| format!(", {ns} ns a message"));
+    format!(", busy {percent:.1} % of a CPU since the start{}", a_message.unwrap_or_default())
+}
+
 fn text(report: &Report, all: bool, per_worker: bool) -> String {
-    let Report { node, version, pid, uptime_seconds, workers, interfaces } = report;
-    let count = workers.len();
+    let Report { node, version, pid, uptime_ms, workers, interfaces } = report;
+    let (count, uptime_seconds) = (workers.len(), uptime_ms / 1_000);
     let mut out = format!(
-        "# node {node}, sluice {version}, process {pid}, up {uptime_seconds} s, {count} worker{}\n",
-        if count == 1 { "" } else { "s" }
+        "# node {node}, sluice {version}, process {pid}, up {uptime_seconds} s, {count} worker{}{}\n",
+        if count == 1 { "" } else { "s" },
+        busy(&sums(report), *uptime_ms)
     );
     let mut put =
         |counters: &Counters| lines(counters, all).for_each(|line| out.extend([line.as_str(), "\n"]));
@@ -80,7 +95,7 @@ fn text(report: &Report, all: bool, per_worker: bool) -> String {
     }
     for worker in workers {
         let cpu = worker.cpu.map_or_else(|| "not pinned".to_owned(), |cpu| format!("CPU {cpu}"));
-        let _ = writeln!(out, "# {}, {cpu}", worker.name);
+        let _ = writeln!(out, "# {}, {cpu}{}", worker.name, busy(&worker.counters, *uptime_ms));
         lines(&worker.counters, all).for_each(|line| out.extend([line.as_str(), "\n"]));
     }
     if !interfaces.is_empty() {
@@ -98,7 +113,7 @@ fn json_text(report: &Report, per_worker: bool) -> String {
         "node": report.node,
         "version": report.version,
         "pid": report.pid,
-        "uptime_seconds": report.uptime_seconds,
+        "uptime_seconds": report.uptime_ms / 1_000,
     });
     if per_worker {
         let workers = report
@@ -113,7 +128,8 @@ fn json_text(report: &Report, per_worker: bool) -> String {
     format!("{document:#}\n")
 }
 
-/// Counters as `sluice_received_total`, those with a reason as `sluice_dropped_total{reason="..."}`, and gauges as `sluice_frames`.
+/// Counters as `sluice_received_total`, those with a reason as `sluice_dropped_total{reason="..."}`, and gauges as `sluice_frames`. Nanoseconds become
+/// seconds, which is Prometheus' unit: `sluice_busy_seconds_total`.
 fn prometheus(report: &Report, per_worker: bool) -> String {
     let node = format!("node=\"{}\"", report.node);
     let sums = sums(report);
@@ -136,6 +152,8 @@ fn families(out: &mut String, columns: &[(String, &Counters)]) {
     for (row, (name, _)) in names.iter().enumerate() {
         let (family, reason) =
             name.split_once('{').map_or((&**name, None), |(f, r)| (f, r.strip_suffix('}')));
+        let is_time = family == Counter::BusyNs.name();
+        let family = if is_time { "busy_seconds" } else { family };
         let (kind, suffix) = if family.starts_with("frames") { ("gauge", "") } else { ("counter", "_total") };
         if family != last {
             let _ = writeln!(out, "# TYPE sluice_{family}{suffix} {kind}");
@@ -144,9 +162,15 @@ fn families(out: &mut String, columns: &[(String, &Counters)]) {
         for (labels, counters) in columns {
             let reason = reason.map_or(String::new(), |reason| format!(",reason=\"{reason}\""));
             let value = counters.get(row).map_or(0, |(_, value)| *value);
+            let value = if is_time { seconds(value) } else { value.to_string() };
             let _ = writeln!(out, "sluice_{family}{suffix}{{{labels}{reason}}} {value}");
         }
     }
+}
+
+/// Nanoseconds as seconds, with all their digits.
+fn seconds(ns: u64) -> String {
+    format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000)
 }
 
 #[cfg(test)]
@@ -154,9 +178,11 @@ mod tests {
     use super::*;
     use crate::control::admin::WorkerReport;
 
+    /// The first has had nothing, the second 40 datagrams in two seconds of nine.
     fn report() -> Report {
         let counters = |received, dropped| {
-            let pairs = [("received", received), ("dropped{not_sip}", dropped), ("dropped{stun}", 0)];
+            let busy = ("busy_ns", received * 50_000_004);
+            let pairs = [("received", received), busy, ("dropped{not_sip}", dropped), ("dropped{stun}", 0)];
             pairs.map(|(name, value)| (name.to_owned(), value)).to_vec()
         };
         let workers = vec![
@@ -165,22 +191,30 @@ mod tests {
         ];
         let interfaces = vec![("frames".to_owned(), 64), ("passed{fragment}".to_owned(), 0)];
         let (node, version) = ("edge".to_owned(), "1.2.3".to_owned());
-        Report { node, version, pid: 7, uptime_seconds: 9, workers, interfaces }
+        Report { node, version, pid: 7, uptime_ms: 9_500, workers, interfaces }
     }
 
     #[test]
     fn as_text() {
-        let head = "# node edge, sluice 1.2.3, process 7, up 9 s, 2 workers\n";
+        let busy = ", busy 21.1 % of a CPU since the start, 50000004 ns a message";
+        let head = format!("# node edge, sluice 1.2.3, process 7, up 9 s, 2 workers{busy}\nreceived ");
         let text = |all, per_worker| format(&report(), Style::Text { all }, per_worker);
-        assert_eq!(text(false, false), format!("{head}received 40\ndropped{{not_sip}} 3\nframes 64\n"));
+        assert_eq!(
+            text(false, false),
+            format!("{head}40\nbusy_ns 2000000160\ndropped{{not_sip}} 3\nframes 64\n")
+        );
         assert_eq!(
             text(true, false),
             format!(
-                "{head}received 40\ndropped{{not_sip}} 3\ndropped{{stun}} 0\nframes 64\npassed{{fragment}} 0\n"
+                "{head}40\nbusy_ns 2000000160\ndropped{{not_sip}} 3\ndropped{{stun}} 0\nframes 64\npassed{{fragment}} 0\n"
             )
         );
-        let workers = "# worker 0, CPU 2\nreceived 0\ndropped{not_sip} 1\n\
-                       # kernel path, not pinned\nreceived 40\ndropped{not_sip} 2\n# interfaces\nframes 64\n";
+        let head = head.trim_end_matches("received ");
+        let workers = format!(
+            "# worker 0, CPU 2\nreceived 0\ndropped{{not_sip}} 1\n\
+             # kernel path, not pinned{busy}\nreceived 40\nbusy_ns 2000000160\ndropped{{not_sip}} 2\n\
+             # interfaces\nframes 64\n"
+        );
         assert_eq!(text(false, true), format!("{head}{workers}"));
     }
 
@@ -191,7 +225,7 @@ mod tests {
         };
         assert_eq!(
             parse(false)["counters"],
-            json!({ "received": 40, "dropped{not_sip}": 3, "dropped{stun}": 0, "frames": 64, "passed{fragment}": 0 })
+            json!({ "received": 40, "busy_ns": 2_000_000_160_u64, "dropped{not_sip}": 3, "dropped{stun}": 0, "frames": 64, "passed{fragment}": 0 })
         );
         assert_eq!(parse(true)["workers"][0]["counters"]["dropped{not_sip}"], 1);
         assert_eq!(parse(true)["workers"][1]["cpu"], Value::Null);
@@ -203,6 +237,8 @@ mod tests {
     fn for_prometheus() {
         let expected = "# TYPE sluice_received_total counter\n\
                         sluice_received_total{node=\"edge\"} 40\n\
+                        # TYPE sluice_busy_seconds_total counter\n\
+                        sluice_busy_seconds_total{node=\"edge\"} 2.000000160\n\
                         # TYPE sluice_dropped_total counter\n\
                         sluice_dropped_total{node=\"edge\",reason=\"not_sip\"} 3\n\
                         sluice_dropped_total{node=\"edge\",reason=\"stun\"} 0\n\
