@@ -2,8 +2,8 @@
 #
 #     [callers]---veth---public [node: sluice] core---veth---[callees]
 #
-# Whoever sources it sets: lab (the first part of the namespaces' names), mode, queues, workers, cpus, steer, ipv6, vlan, clean and files (a folder), and has a
-# function write_rules, which prints the end of the node's configuration.
+# Whoever sources it sets: lab (the first part of the namespaces' names), mode, queues, workers, cpus, pin (a command before the node's), steer, ipv6,
+# vlan, clean and files (a folder), and has a function write_rules, which prints the end of the node's configuration.
 # shellcheck shell=bash disable=SC2154 # those variables
 
 # one_of OPTION VALUE ALLOWED...: the value, if it is one of those.
@@ -119,18 +119,20 @@ give_address() {
     ip -n "$lab-$1" address add "$3"/$length dev "$device"
 }
 
+# Starts sluice, and leaves its process in $node.
 start_node() {
     (umask 077 && "$binary" keygen >"$files/key")
     { write_config && write_rules; } >"$files/sluice.toml"
-    touch "$files/node.log"
-    in_ node "$binary" run --config "$files/sluice.toml" >"$files/node.counters" 2>"$files/node.log" &
+    : >"$files/node.log"
+    (exec ip netns exec "$lab-node" "${pin[@]}" "$binary" run --config "$files/sluice.toml" >"$files/node.counters" 2>"$files/node.log") &
+    node=$!
     local tries
     for ((tries = 0; tries < 100; tries++)); do
         if grep -qw ready "$files/node.log"; then
             sed 's/^[^ ]* *//' "$files/node.log"
             return
         fi
-        kill -0 $! 2>/dev/null || break
+        kill -0 "$node" 2>/dev/null || break
         sleep 0.1
     done
     cat "$files/node.log" >&2
@@ -142,7 +144,7 @@ write_config() {
 [node]
 name = "lab"
 workers = $workers
-${cpus:+cpus = "$cpus"}
+$([ -z "$cpus" ] || echo "cpus = \"$cpus\"")
 key_file = "$files/key"
 
 [admin]
@@ -167,11 +169,12 @@ domains = ["example.net"]
 TOML
 }
 
-# listens SIDE: whether somebody there listens on SIP's port within a few seconds.
+# listens SIDE PORT: whether somebody there listens on the port within a few seconds.
 listens() {
-    local tries
+    local tries port
+    printf -v port ':%04X ' "$2"
     for ((tries = 0; tries < 50; tries++)); do
-        ! in_ "$1" cat /proc/net/udp /proc/net/udp6 | grep -q ':13C4 ' || return 0
+        ! in_ "$1" cat /proc/net/udp /proc/net/udp6 | grep -q "$port" || return 0
         sleep 0.1
     done
     return 1
