@@ -33,6 +33,13 @@ pub enum Name {
 }
 
 impl Name {
+    /// One bit for each name.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+
     /// The name that is the first `len` bytes of `head`, a line's first sixteen as [`scan::long_word`] reads them.
     ///
     /// The length says which names it may be, one word which of them it is; the three longer names take a second look, at their last eight bytes.
@@ -61,6 +68,82 @@ impl Name {
             14 if is(b"content-") && ends_with(b"t-length") => Self::ContentLength,
             _ => Self::Other,
         }
+    }
+}
+
+/// How the name of a header field that a proxy reads begins a line, with the colon and one SP after it.
+#[repr(C, align(64))]
+pub(super) struct KnownName {
+    /// What is or-ed to the line's first bytes: bit 5 of each letter, nothing for the other octets, and all bits past the end.
+    pub(super) letters: [u8; 16],
+    /// What they then are.
+    pub(super) text: [u8; 16],
+    /// How many there are of them, and so where the value begins.
+    pub(super) value_at: u8,
+    /// Which name it is.
+    pub(super) name: Name,
+    /// Its bit.
+    pub(super) bit: u32,
+}
+
+impl KnownName {
+    /// The only name that a line that begins with `head` may have.
+    #[inline(always)]
+    pub(super) fn of(head: &[u8; 16]) -> &'static Self {
+        static TABLE: [KnownName; 32] = KnownName::table();
+        &TABLE[Self::place(head[0], head[1])]
+    }
+
+    /// No two names share a place; letters do in both cases.
+    #[inline(always)]
+    const fn place(first: u8, second: u8) -> usize {
+        let two = u16::from_le_bytes([first, second]) & 0x1f1f;
+        ((two as u32).wrapping_mul(47 << 20) >> 27) as usize
+    }
+
+    const fn table() -> [Self; 32] {
+        const NAMES: [(&[u8], Name); 14] = [
+            (b"via: ", Name::Via),
+            (b"v: ", Name::Via),
+            (b"from: ", Name::From),
+            (b"f: ", Name::From),
+            (b"to: ", Name::To),
+            (b"t: ", Name::To),
+            (b"call-id: ", Name::CallId),
+            (b"i: ", Name::CallId),
+            (b"cseq: ", Name::CSeq),
+            (b"max-forwards: ", Name::MaxForwards),
+            (b"route: ", Name::Route),
+            (b"content-length: ", Name::ContentLength),
+            (b"l: ", Name::ContentLength),
+            (b"proxy-require: ", Name::ProxyRequire),
+        ];
+        // Nothing equals this: what is or-ed sets bits that the text has not.
+        let mut table =
+            [const { Self { letters: [0xff; 16], text: [0; 16], value_at: 0, name: Name::Other, bit: 0 } };
+                32];
+        let mut i = 0;
+        while i < NAMES.len() {
+            let (text, name) = NAMES[i];
+            let place = Self::place(text[0], text[1]);
+            assert!(table[place].value_at == 0);
+            let mut known = Self {
+                letters: [0xff; 16],
+                text: [0xff; 16],
+                value_at: text.len() as u8,
+                name,
+                bit: name.bit(),
+            };
+            let mut at = 0;
+            while at < text.len() {
+                known.letters[at] = if text[at].is_ascii_alphabetic() { 0x20 } else { 0 };
+                known.text[at] = text[at];
+                at += 1;
+            }
+            table[place] = known;
+            i += 1;
+        }
+        table
     }
 }
 

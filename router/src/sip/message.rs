@@ -4,6 +4,8 @@
 //! valid for exactly the bytes that were read. A fault does not end the reading: the first one is kept, and what else could be read
 //! is there for the reply to be built from.
 
+pub(super) mod clean;
+
 use super::header_field::{self, CSeq, Name};
 use super::scan::{self, LineEnds};
 use super::span::Span;
@@ -36,7 +38,7 @@ pub struct Message {
     fields: [Field; FIELDS_MAX],
     field_count: usize,
     /// Index of the first field of each name; `NONE` where there is none.
-    firsts: [u8; Name::Other as usize],
+    firsts: [u8; 16],
     /// CSeq, where it could be read.
     pub cseq: CSeq,
     /// The tag of From; empty where there is none. Read of requests only.
@@ -54,7 +56,7 @@ pub struct Message {
 }
 
 const NONE: u8 = u8::MAX;
-const _: () = assert!(FIELDS_MAX < NONE as usize);
+const _: () = assert!(FIELDS_MAX < NONE as usize && (Name::Other as usize) < 16);
 
 impl Default for Message {
     fn default() -> Self {
@@ -72,7 +74,7 @@ impl Message {
             start_line_span: NOTHING,
             fields: [Field { name: Name::Other, line: NOTHING, value: NOTHING }; FIELDS_MAX],
             field_count: 0,
-            firsts: [NONE; Name::Other as usize],
+            firsts: [NONE; 16],
             cseq: CSeq { number: 0, method: NOTHING },
             from_tag: NOTHING,
             to_tag: NOTHING,
@@ -134,6 +136,20 @@ impl Message {
     /// The first fault found. [`Reason::NotSip`] where it is no SIP at all; then nothing else is valid.
     #[inline]
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Reason> {
+        if bytes.len() <= Span::OFFSET_MAX && scan::read_clean(self, bytes) {
+            Ok(())
+        } else {
+            self.read_carefully(bytes)
+        }
+    }
+
+    /// The same by the letter of the grammar, whatever stands in `bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    #[cold]
+    #[inline(never)]
+    pub fn read_carefully(&mut self, bytes: &[u8]) -> Result<(), Reason> {
         self.reset(bytes);
         if bytes.len() > Span::OFFSET_MAX {
             return Err(Reason::NotSip);
@@ -149,7 +165,7 @@ impl Message {
     fn reset(&mut self, bytes: &[u8]) {
         self.start_line = None;
         self.field_count = 0;
-        self.firsts = [NONE; Name::Other as usize];
+        self.firsts = [NONE; 16];
         self.from_tag = Span::empty_at(0);
         self.to_tag = Span::empty_at(0);
         self.cseq = CSeq::default();
@@ -372,6 +388,96 @@ mod tests {
         assert_eq!(message.fields().len(), 7);
         let line = message.field(Name::To).unwrap().line;
         assert_eq!(line.of(bytes), b"To:\r\n <sip:b@b>\r\n ;tag=2\r\n");
+    }
+
+    /// What a message holds of what was read.
+    fn held(message: &Message) -> String {
+        let Message { start_line, start_line_span, firsts, cseq, from_tag, to_tag, max_forwards, .. } =
+            message;
+        let Message { body_start, end, .. } = message;
+        let head = (start_line, start_line_span, firsts, message.fields());
+        format!("{:?}", (head, cseq, from_tag, to_tag, max_forwards, body_start, end))
+    }
+
+    /// Whether the quick way takes `bytes`. If it does, then all its variants, and the careful one reads the same.
+    fn is_clean(bytes: &[u8]) -> bool {
+        let (mut quick, mut careful) = (Message::new(), Message::new());
+        let read = careful.read_carefully(bytes);
+        let is_clean = scan::read_clean(&mut quick, bytes);
+        if is_clean {
+            assert_eq!(read, Ok(()), "{}", bytes.escape_ascii());
+            assert_eq!(held(&quick), held(&careful), "{}", bytes.escape_ascii());
+        }
+        let mut plain = Message::new();
+        assert_eq!(super::super::scan_portable::read_clean(&mut plain, bytes), is_clean);
+        assert!(!is_clean || held(&plain) == held(&quick));
+        #[cfg(target_arch = "x86_64")]
+        {
+            let mut sse2 = Message::new();
+            assert_eq!(super::super::scan_x86_64::read_clean_sse2(&mut sse2, bytes), is_clean);
+            assert!(!is_clean || held(&sse2) == held(&quick));
+        }
+        is_clean
+    }
+
+    #[test]
+    fn clean_messages_are_read_the_quick_way() {
+        let clean = GOOD.replace("v :", "v:").replace("\r\n <sip:b@b>\r\n ;", " <sip:b@b>;");
+        assert!(is_clean(clean.as_bytes()));
+        let body = format!("{clean}{}\n no line \r of the header fields", "x".repeat(64));
+        assert!(is_clean(body.as_bytes()), "the body is none of its business");
+        for (from, to) in [
+            (
+                "BYE sip:bob@192.0.2.4",
+                "BYE sip:a-long-name-of-nobody@a-long-name-of-some-host.example.com;transport=udp",
+            ),
+            ("BYE sip:bob@192.0.2.4 SIP/2.0", "SIP/2.0 200 OK"),
+            ("From: <sip:a@a>", "f: \"A. <b>\" <sip:a@a>"),
+            ("From: <sip:a@a>;tag=1", "From: sip:a@a;x=1;tag=1"),
+            ("From: <sip:a@a>;tag=1", "From: <sip:a@a>;tag=0123456789abcdef0123456789abcdef01234567"),
+            ("Max-Forwards", "P-Asserted-Identity: <sip:a@a>\r\nAllow: x\r\nMax-Forwards"),
+            ("Max-Forwards", "X:\r\nk:\r\nMax-Forwards"),
+            ("l: 3", "Content-Length: 0"),
+            ("l: 3", "Proxy-Require: a"),
+            ("l: 3\r\n", ""),
+        ] {
+            let text = clean.replace(from, to);
+            assert!(text != clean && is_clean(text.as_bytes()), "{from} -> {to}");
+        }
+        for (from, to) in [
+            ("v: ", "v:"),
+            ("v: ", "v:  "),
+            ("x@y", "x@y "),
+            ("rds: 70", "rds : 70"),
+            ("To: <sip:b@b>", "To: <sip:b@b>\r\n "),
+            ("Max-Forwards:", "Max-Forwards\x1a"),
+            ("Max-Forwards:", ": x\r\nMax-Forwards:"),
+            ("Max-Forwards:", "no colon\r\nMax-Forwards:"),
+            ("Max-Forwards:", "nocolonatallinthisline\r\nMax-Forwards:"),
+            ("CSeq: 2 BYE", "CSeq: 2 INVITE"),
+        ] {
+            let text = clean.replace(from, to);
+            assert!(text != clean && !is_clean(text.as_bytes()), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn both_ways_read_the_same() {
+        let clean = GOOD.replace("v :", "v:").replace("\r\n <sip:b@b>\r\n ;", " <sip:b@b>;");
+        let compact =
+            clean.replace("From", "f").replace("To:", "t:").replace("Call-ID", "i") + &"x".repeat(40);
+        for text in [clean, compact] {
+            for at in 0..text.len() {
+                is_clean(&text.as_bytes()[..at]);
+                for octet in *b"\r\n\t :;=\"<>\\0Aa-\x00\x1a\x2d\xff" {
+                    let mut bytes = text.clone().into_bytes();
+                    bytes[at] = octet;
+                    is_clean(&bytes);
+                    bytes.insert(at, b':');
+                    is_clean(&bytes);
+                }
+            }
+        }
     }
 
     #[test]

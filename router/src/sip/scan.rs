@@ -119,6 +119,32 @@ pub fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     native::part(bytes, at)
 }
 
+/// [`super::message::clean::read`] with the best instructions that this machine has.
+#[inline(always)]
+pub(super) fn read_clean(message: &mut super::Message, bytes: &[u8]) -> bool {
+    native::read_clean(message, bytes)
+}
+
+/// Questions about many bytes at once. Bit 0 of an answer is for the first byte.
+///
+/// A value of a type that implements this is the proof that the machine can do what its methods do.
+pub(super) trait Lanes: Copy {
+    /// The LFs of the last 64 bytes; `None` where one of them has no CR before it, or one of the first 64 bytes is a CR without a LF after it.
+    fn line_feeds(self, window: &[u8; 65]) -> Option<u64>;
+    /// The bytes that are `byte`.
+    fn equal(self, block: &[u8; 64], byte: u8) -> u64;
+    /// The bytes that are `"` or a backslash.
+    fn quotes(self, part: &[u8; 32]) -> u32;
+    /// The bytes that are SP or less.
+    fn blanks(self, block: &[u8; 64]) -> u64;
+    /// The bytes below `@` that are none of `-`, `.`, `/`, the digits and `:`. All of the class [`DELIMITER`] are among them.
+    fn stops(self, part: &[u8; 32]) -> u32;
+    /// The bytes at which `head`, or-ed with `letters`, is `text`.
+    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32;
+    /// The bytes that are a colon, and those that are SP or less.
+    fn colons_and_blanks(self, head: &[u8; 16]) -> (u32, u32);
+}
+
 /// The first byte for which `bits` has a bit, 16 bytes at a time; the last few bytes of the message are asked one by one.
 #[inline(always)]
 fn find_with(
@@ -227,7 +253,7 @@ pub fn long_word(bytes: &[u8], at: usize) -> u128 {
 /// The same where less are left: the message's last sixteen, with those before `at` shifted out.
 #[cold]
 #[inline(never)]
-fn last_bytes(bytes: &[u8], at: usize) -> u128 {
+pub(super) fn last_bytes(bytes: &[u8], at: usize) -> u128 {
     let rest = bytes.get(at..).unwrap_or_default();
     match bytes.last_chunk() {
         _ if rest.is_empty() => 0,

@@ -1,12 +1,65 @@
 //! What [`super::scan_x86_64`] does with SSE2, in plain words: eight bytes at a time, or one by one.
 
-use super::scan::{self, Bitmaps, word};
+use super::Message;
+use super::message::clean;
+use super::scan::{self, Bitmaps, Lanes, word};
 
 /// `N` bytes from `at`; `None` where there are less.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
     bytes.get(at..)?.first_chunk()
+}
+
+/// [`clean::read`] in plain words.
+#[inline]
+pub(super) fn read_clean(message: &mut Message, bytes: &[u8]) -> bool {
+    clean::read(Plain, message, bytes).is_some()
+}
+
+/// [`Lanes`] that every machine has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plain;
+
+impl Lanes for Plain {
+    #[inline(always)]
+    fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
+        let (cr, _) = block_bits(window.first_chunk()?);
+        let (_, lf) = block_bits(window.last_chunk()?);
+        (cr == lf).then_some(lf)
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; 64], byte: u8) -> u64 {
+        bits(block, |other| other == byte)
+    }
+
+    #[inline(always)]
+    fn quotes(self, part: &[u8; 32]) -> u32 {
+        bits(part, |byte| byte == b'"' || byte == b'\\') as u32
+    }
+
+    #[inline(always)]
+    fn blanks(self, block: &[u8; 64]) -> u64 {
+        bits(block, |byte| byte <= b' ')
+    }
+
+    #[inline(always)]
+    fn stops(self, part: &[u8; 32]) -> u32 {
+        bits(part, |byte| byte < b'@' && !(b'-'..=b':').contains(&byte)) as u32
+    }
+
+    #[inline(always)]
+    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
+        let differs =
+            (u128::from_le_bytes(*head) | u128::from_le_bytes(*letters)) ^ u128::from_le_bytes(*text);
+        bits(&differs.to_le_bytes(), |byte| byte == 0) as u32
+    }
+
+    #[inline(always)]
+    fn colons_and_blanks(self, head: &[u8; 16]) -> (u32, u32) {
+        (bits(head, |byte| byte == b':') as u32, blanks(head))
+    }
 }
 
 /// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
@@ -33,30 +86,30 @@ pub(super) fn block_bits(block: &[u8; 64]) -> (u64, u64) {
 /// One bit for each of 16 bytes that is SP or less.
 #[inline]
 pub(super) fn blanks(part: &[u8; 16]) -> u32 {
-    bits(part, |byte| byte <= b' ')
+    bits(part, |byte| byte <= b' ') as u32
 }
 
 /// One bit for each of 16 bytes that is a delimiter.
 #[inline]
 pub(super) fn delimiters(part: &[u8; 16]) -> u32 {
-    bits(part, |byte| scan::is(byte, scan::DELIMITER))
+    bits(part, |byte| scan::is(byte, scan::DELIMITER)) as u32
 }
 
 /// One bit for each of 16 bytes that is `@` or must not stand in a URI.
 #[inline]
 pub(super) fn at_or_not_in_uri(part: &[u8; 16]) -> u32 {
-    bits(part, |byte| byte == b'@' || scan::is(byte, scan::NOT_IN_URI))
+    bits(part, |byte| byte == b'@' || scan::is(byte, scan::NOT_IN_URI)) as u32
 }
 
 /// One bit for each of 16 bytes that is one of `needles`.
 #[inline]
 pub(super) fn any<const N: usize>(part: &[u8; 16], needles: [u8; N]) -> u32 {
-    bits(part, |byte| needles.contains(&byte))
+    bits(part, |byte| needles.contains(&byte)) as u32
 }
 
-#[inline]
-fn bits(part: &[u8; 16], is: impl Fn(u8) -> bool) -> u32 {
-    part.iter().enumerate().fold(0, |bits, (i, byte)| bits | u32::from(is(*byte)) << i)
+#[inline(always)]
+fn bits<const N: usize>(part: &[u8; N], is: impl Fn(u8) -> bool) -> u64 {
+    part.iter().enumerate().fold(0, |bits, (i, byte)| bits | u64::from(is(*byte)) << i)
 }
 
 /// One bit for each of eight bytes that equals `byte`, bit 0 for the first. Exact, unlike the shorter test for "any".
@@ -101,6 +154,54 @@ mod tests {
     #[test]
     fn exact_bits() {
         assert_eq!(equal_bits(u64::from_le_bytes(*b"\rab\r\x0c\x0e\n\r"), b'\r'), 0b1000_1001);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn lanes_agree() {
+        use super::super::scan_x86_64::{Avx2, Sse2};
+        let mut window = [0u8; 65];
+        for seed in 0..=255u8 {
+            for (i, byte) in window.iter_mut().enumerate() {
+                *byte = match i % 5 {
+                    0 => seed.wrapping_mul(31).wrapping_add(i as u8),
+                    1 if seed % 3 == 0 => b'\n',
+                    4 if i < 64 || seed % 2 == 0 => [b'\r', b'\n', b'"', b'x'][usize::from(seed / 3 % 4)],
+                    _ => b'a' + i as u8 % 26,
+                };
+                if i % 5 == 0 && seed % 2 == 0 {
+                    *byte = if seed % 3 == 0 { b'\r' } else { b'y' };
+                }
+            }
+            agree(Plain, Sse2, &window);
+            if let Some(avx2) = Avx2::new() {
+                agree(Plain, avx2, &window);
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn agree(a: impl Lanes, b: impl Lanes, window: &[u8; 65]) {
+        let (block, half, head) =
+            (window.first_chunk().unwrap(), window.last_chunk().unwrap(), window.first_chunk().unwrap());
+        assert_eq!(a.line_feeds(window), b.line_feeds(window));
+        assert_eq!(a.equal(block, b'a'), b.equal(block, b'a'));
+        assert_eq!(a.blanks(block), b.blanks(block));
+        assert_eq!(a.quotes(half), b.quotes(half));
+        assert_eq!(a.stops(half), b.stops(half));
+        assert_eq!(a.same(head, &[0x20; 16], half.first_chunk().unwrap()), {
+            b.same(head, &[0x20; 16], half.first_chunk().unwrap())
+        });
+        assert_eq!(a.same(head, &[0; 16], head), 0xffff);
+        assert_eq!(a.colons_and_blanks(head), b.colons_and_blanks(head));
+        // What these are by their definition.
+        for (i, byte) in half.iter().enumerate() {
+            let stops = *byte < b'@' && !(b'-'..=b':').contains(byte);
+            assert_eq!(a.stops(half) >> i & 1 == 1, stops);
+            assert!(stops || !scan::is(*byte, scan::DELIMITER));
+        }
+        let proper = (0..64).all(|i| (window[i] == b'\r') == (window[i + 1] == b'\n'));
+        assert_eq!(a.line_feeds(window).is_some(), proper);
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -6,15 +6,19 @@
 
 #![expect(unsafe_code, reason = "calls of functions with a target feature, and loads")]
 
+use super::Message;
+use super::message::clean;
 use super::quad;
-use super::scan::Bitmaps;
+use super::scan::{Bitmaps, Lanes};
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
     _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
     _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_set1_epi8, _mm_set1_epi16,
     _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_movemask_epi8, _mm256_set1_epi8,
+    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_sub_epi8, _mm256_testz_si256, _mm256_xor_si256,
 };
+use core::sync::atomic::{AtomicU8, Ordering};
 
 /// `N` bytes from `at`; `None` where there are less.
 #[inline(always)]
@@ -25,6 +29,212 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> 
     }
     // SAFETY: `N` bytes from `at` on lie in `bytes`, and an array of bytes asks for no alignment.
     Some(unsafe { &*bytes.as_ptr().add(at).cast() })
+}
+
+/// [`clean::read`] with AVX2, or with SSE2.
+#[inline(always)]
+pub(super) fn read_clean(message: &mut Message, bytes: &[u8]) -> bool {
+    match Avx2::new() {
+        // SAFETY: the CPU has what the value stands for, and nothing else is asked of the caller.
+        Some(avx2) => unsafe { read_clean_avx2(avx2, message, bytes) },
+        None => read_clean_sse2(message, bytes),
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn read_clean_avx2(avx2: Avx2, message: &mut Message, bytes: &[u8]) -> bool {
+    clean::read(avx2, message, bytes).is_some()
+}
+
+#[cold]
+pub(super) fn read_clean_sse2(message: &mut Message, bytes: &[u8]) -> bool {
+    clean::read(Sse2, message, bytes).is_some()
+}
+
+/// The CPU has AVX2, BMI1 and BMI2.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// Asks the CPU, once: one byte to look at, where the standard library has three questions.
+    #[inline(always)]
+    pub(super) fn new() -> Option<Self> {
+        static ANSWER: AtomicU8 = AtomicU8::new(0);
+        match ANSWER.load(Ordering::Relaxed) {
+            YES => Some(Self(())),
+            0 => Self::ask(&ANSWER),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn ask(answer: &AtomicU8) -> Option<Self> {
+        let has = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("bmi1")
+            && is_x86_feature_detected!("bmi2");
+        answer.store(if has { YES } else { NO }, Ordering::Relaxed);
+        has.then_some(Self(()))
+    }
+}
+
+const YES: u8 = 1;
+const NO: u8 = 2;
+
+impl Lanes for Avx2 {
+    #[inline(always)]
+    fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
+        // SAFETY: a value of this type says that the CPU has AVX2.
+        unsafe { line_feeds_avx2(window) }
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; 64], byte: u8) -> u64 {
+        // SAFETY: as above.
+        unsafe { masks_avx2(equal_avx2(load_avx2(block, 0), byte), equal_avx2(load_avx2(block, 32), byte)) }
+    }
+
+    #[inline(always)]
+    fn quotes(self, part: &[u8; 32]) -> u32 {
+        // SAFETY: as above.
+        unsafe { quotes_avx2(part) }
+    }
+
+    #[inline(always)]
+    fn blanks(self, block: &[u8; 64]) -> u64 {
+        // SAFETY: as above.
+        unsafe { blanks_avx2(block) }
+    }
+
+    #[inline(always)]
+    fn stops(self, part: &[u8; 32]) -> u32 {
+        // SAFETY: as above.
+        unsafe { stops_avx2(part) }
+    }
+
+    #[inline(always)]
+    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
+        Sse2.same(head, letters, text)
+    }
+
+    #[inline(always)]
+    fn colons_and_blanks(self, head: &[u8; 16]) -> (u32, u32) {
+        Sse2.colons_and_blanks(head)
+    }
+}
+
+/// What every x86-64 has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sse2;
+
+impl Lanes for Sse2 {
+    #[inline(always)]
+    fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
+        let (cr, _) = block_bits(window.first_chunk()?);
+        let (_, lf) = block_bits(window.last_chunk()?);
+        (cr == lf).then_some(lf)
+    }
+
+    #[inline(always)]
+    fn equal(self, block: &[u8; 64], byte: u8) -> u64 {
+        by_sixteens(block, |part| any(part, [byte]))
+    }
+
+    #[inline(always)]
+    fn quotes(self, part: &[u8; 32]) -> u32 {
+        by_sixteens(part, |part| any(part, *b"\"\\")) as u32
+    }
+
+    #[inline(always)]
+    fn blanks(self, block: &[u8; 64]) -> u64 {
+        by_sixteens(block, blanks)
+    }
+
+    #[inline(always)]
+    fn stops(self, part: &[u8; 32]) -> u32 {
+        // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
+        by_sixteens(part, |part| unsafe { stops_sse2(part) }) as u32
+    }
+
+    #[inline(always)]
+    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
+        // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
+        unsafe { same_sse2(head, letters, text) }
+    }
+
+    #[inline(always)]
+    fn colons_and_blanks(self, head: &[u8; 16]) -> (u32, u32) {
+        (any(head, [b':']), blanks(head))
+    }
+}
+
+/// The answers for the parts of `block`, put together.
+#[inline(always)]
+fn by_sixteens(block: &[u8], bits: impl Fn(&[u8; 16]) -> u32) -> u64 {
+    let (parts, _) = block.as_chunks();
+    parts.iter().rev().fold(0, |all, part| all << 16 | u64::from(bits(part)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn line_feeds_avx2(window: &[u8; 65]) -> Option<u64> {
+    let after = |at| equal_avx2(load_avx2(window, at), b'\r');
+    let (low, high) = (equal_avx2(load_avx2(window, 1), b'\n'), equal_avx2(load_avx2(window, 33), b'\n'));
+    let faults = _mm256_or_si256(_mm256_xor_si256(low, after(0)), _mm256_xor_si256(high, after(32)));
+    (_mm256_testz_si256(faults, faults) != 0).then(|| masks_avx2(low, high))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn quotes_avx2(part: &[u8; 32]) -> u32 {
+    let part = load_avx2(part, 0);
+    _mm256_movemask_epi8(_mm256_or_si256(equal_avx2(part, b'"'), equal_avx2(part, b'\\'))).cast_unsigned()
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn blanks_avx2(block: &[u8; 64]) -> u64 {
+    masks_avx2(within_avx2(load_avx2(block, 0), 0, b' '), within_avx2(load_avx2(block, 32), 0, b' '))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn stops_avx2(part: &[u8; 32]) -> u32 {
+    let part = load_avx2(part, 0);
+    let letters = within_avx2(part, b'@', 0xff);
+    !_mm256_movemask_epi8(_mm256_or_si256(letters, within_avx2(part, b'-', b':'))).cast_unsigned()
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn stops_sse2(part: &[u8; 16]) -> u32 {
+    let part = load(part, 0);
+    mask(_mm_or_si128(within(part, b'@', 0xff), within(part, b'-', b':'))) ^ 0xffff
+}
+
+#[inline]
+#[target_feature(enable = "sse2")]
+fn same_sse2(head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
+    mask(_mm_cmpeq_epi8(_mm_or_si128(load(head, 0), load(letters, 0)), load(text, 0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn equal_avx2(part: __m256i, byte: u8) -> __m256i {
+    _mm256_cmpeq_epi8(part, _mm256_set1_epi8(byte.cast_signed()))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn within_avx2(part: __m256i, first: u8, last: u8) -> __m256i {
+    let from_first = _mm256_sub_epi8(part, _mm256_set1_epi8(first.cast_signed()));
+    _mm256_cmpeq_epi8(_mm256_min_epu8(from_first, _mm256_set1_epi8((last - first).cast_signed())), from_first)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn masks_avx2(low: __m256i, high: __m256i) -> u64 {
+    let mask = |part| u64::from(_mm256_movemask_epi8(part).cast_unsigned());
+    mask(low) | mask(high) << 32
 }
 
 /// Fills `bitmaps` with the line ends of the blocks of `bytes` from `at` on.
@@ -103,7 +313,7 @@ fn block_bits_sse2(block: &[u8; 64]) -> (u64, u64) {
 fn block_bits_avx2(block: &[u8; 64]) -> (u64, u64) {
     let low = load_avx2(block, 0);
     let high = load_avx2(block, 32);
-    let bits = |byte| u64::from(equal_mask_avx2(low, byte)) | u64::from(equal_mask_avx2(high, byte)) << 32;
+    let bits = |byte| masks_avx2(equal_avx2(low, byte), equal_avx2(high, byte));
     (bits(b'\r'), bits(b'\n'))
 }
 
@@ -153,20 +363,13 @@ fn load<const N: usize>(bytes: &[u8; N], at: usize) -> __m128i {
     unsafe { _mm_loadu_si128(part.as_ptr().cast()) }
 }
 
-/// 32 bytes from `at`, which is 0 or 32.
+/// 32 bytes from `at`, which are there.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_avx2(block: &[u8; 64], at: usize) -> __m256i {
+fn load_avx2<const N: usize>(block: &[u8; N], at: usize) -> __m256i {
     let part: &[u8; 32] = block[at..].first_chunk().unwrap_or(&[0; 32]);
     // SAFETY: as above.
     unsafe { _mm256_loadu_si256(part.as_ptr().cast()) }
-}
-
-/// One bit for each of 32 bytes that equals `byte`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn equal_mask_avx2(part: __m256i, byte: u8) -> u32 {
-    _mm256_movemask_epi8(_mm256_cmpeq_epi8(part, _mm256_set1_epi8(byte as i8))).cast_unsigned()
 }
 
 #[inline]

@@ -1,6 +1,6 @@
 //! Request-Line and Status-Line (RFC 3261 7.1, 7.2).
 
-use super::scan::{self, TOKEN, word_of};
+use super::scan::{self, Lanes, TOKEN, word_of};
 use super::span::Span;
 use crate::stats::Reason;
 
@@ -153,6 +153,27 @@ pub fn read(bytes: &[u8], end: usize) -> Result<StartLine, (Reason, Option<Start
         return read_status_line(bytes.get(..end).unwrap_or_default()).map_err(|reason| (reason, None));
     }
     read_request_line(bytes, end)
+}
+
+/// The same, of a line that is good; `None` where it is not, or not sure to be.
+#[inline(always)]
+pub(super) fn read_clean<V: Lanes>(lanes: V, bytes: &[u8], end: usize) -> Option<StartLine> {
+    let version_at = end.checked_sub(8)?;
+    if version_at < 64 && scan::begins_with(bytes, version_at, b" sip/2.0") {
+        let spaces = lanes.equal(scan::part(bytes, 0)?, b' ');
+        let method_end = spaces.trailing_zeros() as usize;
+        let method = Method::at(bytes, 0, method_end);
+        // Two SP, with something in between.
+        let rest = spaces & spaces.wrapping_sub(1);
+        if method != Method::Other
+            && rest.trailing_zeros() as usize == version_at
+            && method_end + 1 < version_at
+        {
+            let uri = Span::new(method_end + 1, version_at);
+            return Some(StartLine::Request { method, method_span: Span::new(0, method_end), uri });
+        }
+    }
+    read(bytes, end).ok()
 }
 
 #[inline]

@@ -28,20 +28,25 @@ pub fn parse(bytes: &[u8]) {
     let _ = used.read(DIRTY);
     let fault = fresh.read(bytes).err();
     assert_eq!(used.read(bytes).err(), fault, "a fault hangs on the message before");
+    let mut careful = Message::new();
+    assert_eq!(careful.read_carefully(bytes).err(), fault, "the quick way takes what is no message");
     let Some(start_line) = fresh.start_line() else {
         assert!(fault.is_some(), "no start-line and no fault");
         return;
     };
-    for message in [&fresh, &used] {
+    for message in [&fresh, &used, &careful] {
         inside(message.start_line_span, 0, bytes.len());
         assert!(message.body_start <= message.end && message.end <= bytes.len(), "the body's place");
     }
-    assert_eq!(used.start_line(), Some(start_line));
-    assert_eq!(used.fields(), fresh.fields());
-    assert_eq!(
-        (used.body_start, used.end, used.max_forwards, used.cseq, used.from_tag, used.to_tag),
-        (fresh.body_start, fresh.end, fresh.max_forwards, fresh.cseq, fresh.from_tag, fresh.to_tag)
-    );
+    for other in [&used, &careful] {
+        assert_eq!(other.start_line(), Some(start_line));
+        assert_eq!(other.start_line_span, fresh.start_line_span);
+        assert_eq!(other.fields(), fresh.fields());
+        assert_eq!(
+            (other.body_start, other.end, other.max_forwards, other.cseq, other.from_tag, other.to_tag),
+            (fresh.body_start, fresh.end, fresh.max_forwards, fresh.cseq, fresh.from_tag, fresh.to_tag)
+        );
+    }
     read_start_line(bytes, &fresh, start_line, fault.is_none());
     let mut at = fresh.start_line_span.end() + 2;
     let folded = matches!(bytes.get(at), Some(b' ' | b'\t'));
