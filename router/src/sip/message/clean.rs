@@ -218,8 +218,10 @@ fn read_cseq(bytes: &[u8], value: Span, start_line: StartLine) -> Option<CSeq> {
 struct Lines<'a, V> {
     lanes: V,
     bytes: &'a [u8],
-    /// Where the block begins.
+    /// Where the byte before the block is.
     at: usize,
+    /// Where that is for the last block.
+    last: usize,
     /// A bit for each LF of the block that was not told yet.
     ends: u64,
 }
@@ -229,7 +231,7 @@ impl<'a, V: Lanes> Lines<'a, V> {
     #[inline(always)]
     fn new(lanes: V, bytes: &'a [u8]) -> Option<Self> {
         let ends = lanes.line_feeds(bytes.first_chunk()?)?;
-        Some(Self { lanes, bytes, at: 1, ends })
+        Some(Self { lanes, bytes, at: 0, last: bytes.len() - 65, ends })
     }
 
     /// The place of the next LF. `None` at the end, and where some line end hereabouts is not CRLF.
@@ -237,19 +239,16 @@ impl<'a, V: Lanes> Lines<'a, V> {
     fn next(&mut self) -> Option<usize> {
         while self.ends == 0 {
             self.at += 64;
-            self.ends = match scan::part(self.bytes, self.at - 1) {
+            self.ends = match scan::part(self.bytes, self.at) {
                 Some(window) => self.lanes.line_feeds(window)?,
-                None => {
-                    // The last 64 bytes, with those before the block shifted out.
-                    let before = self.at.checked_sub(self.bytes.len().checked_sub(64)?)?;
-                    if before > 63 {
-                        return None;
-                    }
-                    self.lanes.line_feeds(self.bytes.last_chunk()?)? >> before
+                // The last 64 bytes, with those before the block shifted out.
+                None if self.at < self.last + 64 => {
+                    self.lanes.line_feeds(self.bytes.last_chunk()?)? >> (self.at - self.last)
                 }
+                None => return None,
             };
         }
-        let place = self.at + self.ends.trailing_zeros() as usize;
+        let place = self.at + 1 + self.ends.trailing_zeros() as usize;
         self.ends &= self.ends - 1;
         Some(place)
     }
