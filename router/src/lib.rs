@@ -25,6 +25,7 @@ pub mod forward;
 pub mod io;
 pub mod ip_route;
 pub mod proxy;
+mod rounds;
 pub mod sip;
 pub mod stats;
 pub mod wire;
