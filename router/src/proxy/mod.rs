@@ -23,6 +23,7 @@ pub mod rules;
 pub mod seal;
 pub mod snapshot;
 pub mod target_set;
+mod universal;
 
 use crate::io::Flow;
 use crate::sip::Message;

@@ -1,14 +1,14 @@
 //! Our Record-Route: single, or a pair where a request changes listeners (RFC 3261 16.6 step 4, RFC 5658), and its seal.
 
 use super::decision::Proof;
-use super::seal::{Key, Keys, Position, read_route_seal, spells};
+use super::seal::{Call, Key, Keys, Position, read_route_seal, spells};
 use super::snapshot::Listener;
 use crate::edit::Text;
 
 /// Writes the Record-Route of a request, each value with its CRLF: one where it leaves by the listener it came in by, else two, the egress's on top.
 ///
 /// Both lines stand above any other Record-Route because they are put in above everything.
-pub fn put_record_route(text: &mut Text, key: Option<(&Key, u64)>, ingress: &Listener, egress: &Listener) {
+pub fn put_record_route(text: &mut Text, key: Option<(&Key, Call)>, ingress: &Listener, egress: &Listener) {
     let mut put = |listener: &Listener, pair: &[u8], position| {
         text.put(b"Record-Route: ");
         text.put(&listener.route_head);
@@ -37,7 +37,7 @@ pub fn put_record_route(text: &mut Text, key: Option<(&Key, u64)>, ingress: &Lis
 pub fn prove(
     keys: &Keys,
     call_id: &[u8],
-    call: u64,
+    call: Call,
     seal: &[u8],
     this: &Listener,
     partner: Option<&Listener>,

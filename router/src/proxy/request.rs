@@ -12,6 +12,7 @@ use super::popping::Popping;
 use super::record_route::{self, put_record_route};
 use super::reply;
 use super::rules::{Action, Subject};
+use super::seal::Call;
 use super::snapshot::{Listener, is_usable};
 use crate::edit::{Edits, Text};
 use crate::io::ListenerIndex;
@@ -59,6 +60,7 @@ pub fn decide<'a, W: Witness>(
     }
     let trusted = snapshot.trusts(ingress, flow.source.ip());
     witness.step(Step::Source { trusted });
+    let (call, mark) = loop_mark::of(&snapshot.keys.current, request_uri.of(bytes), message, bytes, flow);
     let mut request = Request {
         ingress,
         edits,
@@ -66,7 +68,8 @@ pub fn decide<'a, W: Witness>(
         method,
         method_span,
         via: &via,
-        call: snapshot.keys.current.call(message.value(Name::CallId, bytes)),
+        call,
+        mark,
         trusted,
         received_uri: request_uri,
         uri: &mut uri,
@@ -98,7 +101,8 @@ struct Request<'a, 'e, W> {
     method: Method,
     method_span: Span,
     via: &'e Via,
-    call: u64,
+    call: Call,
+    mark: u64,
     trusted: bool,
     /// The Request-URI as it was received.
     received_uri: Span,
@@ -120,12 +124,11 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     /// 16.3: Max-Forwards, loops, Proxy-Require. Returns the loop mark.
     #[inline]
     fn check(&self) -> Result<[u8; 16], Reason> {
-        let Incoming { flow, bytes, message, .. } = self.incoming;
+        let Incoming { bytes, message, .. } = self.incoming;
         if message.max_forwards == Some(0) {
             return Err(Reason::MaxForwardsZero);
         }
-        let mark = loop_mark::of(self.call, self.received_uri.of(bytes), message, bytes, flow);
-        let mark = scan::hex_digits(mark);
+        let mark = scan::hex_digits(self.mark);
         let more = self.via.next.is_some()
             || message.first(Name::Via).and_then(|first| message.next(Name::Via, first + 1)).is_some();
         if self.via.mark.of(bytes) == mark
@@ -378,10 +381,12 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         }
         let Some(egress_listener) = snapshot.listener(egress) else { return };
         let key = &snapshot.keys.current;
-        let hop = key.hop(self.call, bytes, &self.via);
+        let hop = (self.call, bytes, self.via);
+        let (branch, return_seal) =
+            key.branch_and_return_seal(hop, message.cseq.number, self.ingress.id, &filling.back);
         let stamp = Stamp {
-            branch: self.branch(hop),
-            return_seal: key.return_seal(hop, self.ingress.id, &filling.back),
+            branch: if self.via.has_magic_cookie(bytes) { branch } else { self.branch_without_cookie() },
+            return_seal,
             ingress_id: self.ingress.id,
             mark,
         };
@@ -451,15 +456,13 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
             && self.incoming.snapshot.record_route
     }
 
-    #[inline]
-    fn branch(&self, hop: u64) -> u64 {
+    #[cold]
+    fn branch_without_cookie(&self) -> u64 {
         let Incoming { snapshot, bytes, message, .. } = self.incoming;
-        let (key, number) = (&snapshot.keys.current, message.cseq.number);
-        if self.via.has_magic_cookie(bytes) {
-            return key.branch(hop, number);
-        }
+        let key = &snapshot.keys.current;
+        let hop = key.hop(self.call, bytes, &self.via);
         let from_tag = message.from_tag.of(bytes);
-        key.branch_without_cookie(hop, number, from_tag, self.received_uri.of(bytes))
+        key.branch_without_cookie(hop, message.cseq.number, from_tag, self.received_uri.of(bytes))
     }
 
     #[inline]

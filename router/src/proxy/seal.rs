@@ -1,20 +1,24 @@
-//! What only this cluster can have written: the keyed hashes behind the branch, the two seals and the To tag.
+//! What only this cluster can have written: the keyed hashes behind the branch, the two seals, the To tag and the loop mark.
 //!
 //! All hang on two digests. *Call* is of the Call-ID. *Hop* is of Call and the values of one Via: sent-by and branch. From Hop follow the branch that
-//! we give a request (RFC 3261 16.11), the return seal in our Via and the tag of our replies; from Call follows the route seal in our Record-Route.
+//! we give a request (RFC 3261 16.11), the return seal in our Via and the tag of our replies; from Call follow the route seal in our Record-Route and the loop mark.
 //! Values, not bytes, go in: many user agents write a Via of a response anew, with other white space, case and order of parameters, and must still prove it.
 //!
-//! The hash is SipHash-1-3 with a key for each purpose, drawn from the one secret; 64 bits leave the node. Two nodes with one secret compute the same.
+//! A digest is a universal hash of texts (`universal`) and of numbers in bits of their own: lengths, ports, ids. What leaves the node is half of
+//! the AES-128 block that the digest becomes, with a key for each purpose; all keys are drawn from the one secret. Two nodes with one secret compute the same.
+//!
+//! Why that is sound: whoever does not know the keys finds two inputs with one digest with a chance of q^2 / 2^114 at most, where q is how many inputs the cluster
+//! hashed for him (hash, then encrypt: Carter and Wegman 1981, Shoup 1996); as long as there are none, a block cipher is not told from random numbers, as far as anybody knows of AES,
+//! and gives no digest away; so a seal can only be guessed, with a chance of 2^-64 for each try.
 
+use super::loop_mark;
+use super::universal::{LongHash, Place, Source, Stretch, Text};
 use crate::edit::text::parse_hex;
+use crate::rounds::{self, Aes128, Aligned, Job, Rounds};
 use crate::sip::scan::{self, LOWER};
-use crate::sip::span::Span;
 use crate::sip::via::Via;
 use core::fmt;
-use core::hash::Hasher as _;
 use core::net::IpAddr;
-use siphasher::sip::SipHasher13;
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Length of a return seal: key id, listener id, hash.
 pub const RETURN_SEAL_BYTES: usize = 2 + 4 + 16;
@@ -37,17 +41,32 @@ pub enum Position {
     Ingress = b'2',
 }
 
+/// The digest of a Call-ID.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Call(Aligned);
+
+/// The digest of a Via's sent-by and branch within a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub struct Hop(Aligned);
+
 /// One secret of the cluster, under its id, with the keys drawn from it.
 #[derive(Clone)]
 pub struct Key {
     /// Its id, which every seal names.
     pub id: u8,
-    call: Drawn,
-    hop: Drawn,
-    branch: Drawn,
-    return_seal: Drawn,
-    route_seal: Drawn,
-    tag: Drawn,
+    call_id: Stretch,
+    via_branch: Stretch,
+    host: Stretch,
+    sent_by: Place,
+    received: Place,
+    pub(super) long: LongHash,
+    branch: Aes128,
+    return_seal: Aes128,
+    route_seal: Aes128,
+    tag: Aes128,
+    pub(super) mark: loop_mark::Key,
 }
 
 impl fmt::Debug for Key {
@@ -60,59 +79,67 @@ impl Key {
     /// The key `id` with a secret of 16 bytes.
     #[must_use]
     pub fn new(id: u8, secret: &[u8; 16]) -> Self {
-        let draw = |purpose: &str| {
-            let mut hasher = SipHasher24::new_with_key(secret);
-            hasher.write(b"sluice ");
-            hasher.write(purpose.as_bytes());
-            let hash = hasher.finish128();
-            Drawn(hash.h1, hash.h2)
-        };
+        let source = Source(secret);
+        let cipher = |purpose| Aes128::new(source.draw(purpose, 0));
         Self {
             id,
-            call: draw("call"),
-            hop: draw("hop"),
-            branch: draw("branch"),
-            return_seal: draw("return seal"),
-            route_seal: draw("route seal"),
-            tag: draw("to tag"),
+            call_id: Stretch::draw(&source, "call-id"),
+            via_branch: Stretch::draw(&source, "via branch"),
+            host: Stretch::draw(&source, "sent-by host"),
+            sent_by: Place::draw(&source, "sent-by address", 0),
+            received: Place::draw(&source, "received", 0),
+            long: LongHash::draw(&source),
+            branch: cipher("branch"),
+            return_seal: cipher("return seal"),
+            route_seal: cipher("route seal"),
+            tag: cipher("to tag"),
+            mark: loop_mark::Key::draw(&source),
         }
     }
 
     /// The digest of a Call-ID, byte for byte (RFC 3261 20.8).
     #[inline]
     #[must_use]
-    pub fn call(&self, call_id: &[u8]) -> u64 {
-        self.call.words().0.hash(call_id)
+    pub fn call(&self, call_id: &[u8]) -> Call {
+        let mut hash = [0; 16];
+        let call_id = Text::or_hash(call_id, &self.long, 0, &mut hash);
+        rounds::run(CallJob { key: self, call_id })
     }
 
-    /// The digest of a Via's sent-by and branch within a call.
+    /// The digest of a Via's sent-by and branch within a call. A missing port and 5060 are one value.
     #[inline]
     #[must_use]
-    pub fn hop(&self, call: u64, bytes: &[u8], via: &Via) -> u64 {
-        let host = via.sent_by.host;
-        // Lengths tell the pieces apart; a missing port and 5060 are one value.
-        let host_len = if host.address.is_some() { 0 } else { host.span.len() as u64 };
-        let port = u64::from(via.sent_by.port.unwrap_or(5060));
-        let mut words = self.hop.words();
-        words.put(call);
-        words.put(port << 32 | host_len << 16 | via.branch.len() as u64);
-        match host.address {
-            Some(IpAddr::V4(address)) => words.put(u64::from(address.to_bits()) | 1 << 32),
-            Some(IpAddr::V6(address)) => {
-                words.put(address.to_bits() as u64);
-                words.put((address.to_bits() >> 64) as u64);
-            }
-            None => words.put_lower(bytes, host.span),
+    pub fn hop(&self, call: Call, bytes: &[u8], via: &Via) -> Hop {
+        let mut hashes = [[0; 16]; 2];
+        let input = HopInput::new(self, &call, bytes, via, &mut hashes);
+        rounds::run(HopJob { key: self, input })
+    }
+
+    /// [`Key::branch`] and [`Key::return_seal`] of one hop, which is what a request takes with it: both at once cost less.
+    #[inline]
+    #[must_use]
+    pub fn branch_and_return_seal(
+        &self,
+        (call, bytes, via): (Call, &[u8], &Via),
+        cseq_number: u32,
+        listener_id: u16,
+        back: &Back<'_>,
+    ) -> (u64, u64) {
+        if back.maddr.is_some() {
+            let hop = self.hop(call, bytes, via);
+            return (self.branch(hop, cseq_number), self.return_seal(hop, listener_id, back));
         }
-        words.put_lower(bytes, via.branch);
-        words.finish()
+        let mut hashes = [[0; 16]; 2];
+        let hop = HopInput::new(self, &call, bytes, via, &mut hashes);
+        let received = back.received.map_or((0, 0), words);
+        rounds::run(StampJob { key: self, hop, cseq_number, beside: back.numbers(listener_id), received })
     }
 
     /// The hash after the magic cookie of our branch, for a request whose topmost Via has the magic cookie.
     #[inline]
     #[must_use]
-    pub fn branch(&self, hop: u64, cseq_number: u32) -> u64 {
-        self.branch.of_two(hop, u64::from(cseq_number))
+    pub fn branch(&self, hop: Hop, cseq_number: u32) -> u64 {
+        encrypt(&self.branch, &hop.0, cseq_number.into())
     }
 
     /// The same for a request without it: over the longer list of RFC 3261 16.11.
@@ -121,55 +148,40 @@ impl Key {
     #[must_use]
     pub fn branch_without_cookie(
         &self,
-        hop: u64,
+        hop: Hop,
         cseq_number: u32,
         from_tag: &[u8],
         request_uri: &[u8],
     ) -> u64 {
-        let mut words = self.branch.words();
-        words.put(hop);
-        words.put(u64::from(cseq_number) | (from_tag.len() as u64) << 32);
-        words.0.write(from_tag);
-        words.0.write(request_uri);
-        words.finish()
+        let more = self.long.of("branch", [from_tag, request_uri], 0);
+        encrypt(&self.branch, &xor(&hop.0, &more), cseq_number.into())
     }
 
     /// The hash of a return seal: the listener a request came in by, and all of the Via below ours, as we send it on, that a response is sent by.
     #[inline]
     #[must_use]
-    pub fn return_seal(&self, hop: u64, listener_id: u16, back: &Back<'_>) -> u64 {
-        let mut words = self.return_seal.words();
-        words.put(hop);
-        let rport = back.rport.map_or(0, |port| u64::from(port) | 1 << 16);
-        let (kind, address) = match back.received {
-            None => (0, 0),
-            Some(IpAddr::V4(address)) => (1, u128::from(address.to_bits())),
-            Some(IpAddr::V6(address)) => (2, address.to_bits()),
-        };
-        words.put(rport | u64::from(listener_id) << 32 | kind << 48);
-        words.put(address as u64);
-        if kind == 2 {
-            words.put((address >> 64) as u64);
+    pub fn return_seal(&self, hop: Hop, listener_id: u16, back: &Back<'_>) -> u64 {
+        let Hop(mut digest) = hop;
+        if let Some(maddr) = back.maddr {
+            digest = xor(&digest, &self.long.of("maddr", [maddr], LOWER as u8));
         }
-        match back.maddr {
-            None => words.finish(),
-            Some(maddr) => words.finish_with_maddr(maddr),
-        }
+        let received = back.received.map_or((0, 0), words);
+        rounds::run(ReturnSealJob { key: self, digest: &digest, beside: back.numbers(listener_id), received })
     }
 
     /// The hash of a route seal.
     #[inline]
     #[must_use]
-    pub fn route_seal(&self, call: u64, ingress_id: u16, egress_id: u16, position: Position) -> u64 {
-        self.route_seal
-            .of_two(call, u64::from(ingress_id) | u64::from(egress_id) << 16 | (position as u64) << 32)
+    pub fn route_seal(&self, call: Call, ingress_id: u16, egress_id: u16, position: Position) -> u64 {
+        let beside = u64::from(ingress_id) | u64::from(egress_id) << 16 | (position as u64) << 32;
+        encrypt(&self.route_seal, &call.0, beside)
     }
 
     /// The hash in the To tag of a reply of our own: over what the ACK for it repeats (RFC 3261 17.1.1.3).
     #[inline]
     #[must_use]
-    pub fn tag(&self, hop: u64, cseq_number: u32) -> u64 {
-        self.tag.of_two(hop, u64::from(cseq_number))
+    pub fn tag(&self, hop: Hop, cseq_number: u32) -> u64 {
+        encrypt(&self.tag, &hop.0, cseq_number.into())
     }
 }
 
@@ -184,64 +196,196 @@ pub struct Back<'b> {
     pub maddr: Option<&'b [u8]>,
 }
 
-/// A key for one purpose, as the two words that SipHash takes.
-///
-/// Words and not a hasher ready for use: of one that is begun on the spot the compiler knows that no bytes wait in it for their word
-/// to be full, and what is left of putting a word is the round itself: 16 instructions instead of 30.
-#[derive(Clone, Copy)]
-struct Drawn(u64, u64);
-
-impl Drawn {
-    /// Begins a hash.
-    #[inline]
-    fn words(self) -> Words {
-        Words(SipHasher13::new_with_keys(self.0, self.1))
-    }
-
-    /// The hash of two words.
-    #[inline]
-    fn of_two(self, first: u64, second: u64) -> u64 {
-        let mut words = self.words();
-        words.put(first);
-        words.put(second);
-        words.finish()
+impl Back<'_> {
+    /// What of a return seal's input are numbers, as the second word of a digest.
+    #[inline(always)]
+    fn numbers(&self, listener_id: u16) -> u64 {
+        let kind = self.received.map_or(0, kind);
+        let rport = self.rport.map_or(0, |port| u64::from(port) | 1 << 16);
+        kind << 48 | rport << 16 | u64::from(listener_id)
     }
 }
 
-/// A hash of whole words, each as its eight bytes in little-endian order.
-struct Words(SipHasher13);
+/// What stands for the length of a host name where the host is an address: its family.
+#[inline(always)]
+pub(super) fn kind(address: IpAddr) -> u64 {
+    if address.is_ipv4() { 255 } else { 254 }
+}
 
-impl Words {
+/// An address as two words.
+#[inline(always)]
+pub(super) fn words(address: IpAddr) -> (u64, u64) {
+    match address {
+        IpAddr::V4(address) => (address.to_bits().into(), 0),
+        IpAddr::V6(address) => (address.to_bits() as u64, (address.to_bits() >> 64) as u64),
+    }
+}
+
+/// What becomes of a digest, with numbers in its second word, by the cipher of one purpose.
+#[inline]
+fn encrypt(cipher: &Aes128, digest: &Aligned, beside: u64) -> u64 {
+    rounds::run(EncryptJob { cipher, digest, beside })
+}
+
+/// A digest with a hash put in of what hardly any message has.
+#[cold]
+fn xor(digest: &Aligned, hash: &[u8; 16]) -> Aligned {
+    Aligned(core::array::from_fn(|i| digest.0[i] ^ hash[i]))
+}
+
+impl Call {
     #[inline(always)]
-    fn put(&mut self, word: u64) {
-        self.0.write_u64(word.to_le());
+    pub(super) fn bytes(&self) -> &[u8; 16] {
+        &self.0.0
     }
+}
 
-    /// A text, eight bytes at a time, in lower case and with zeros after its end. Its length has to be put too.
-    ///
-    /// Always inlined: called, it would find the hash in memory and know nothing of it.
+#[derive(Clone, Copy)]
+pub(super) struct CallJob<'a> {
+    pub(super) key: &'a Key,
+    pub(super) call_id: Text<'a>,
+}
+
+impl CallJob<'_> {
     #[inline(always)]
-    fn put_lower(&mut self, bytes: &[u8], text: Span) {
-        let (whole, rest) = text.of(bytes).as_chunks::<8>();
-        for word in whole {
-            self.put(u64::from_le_bytes(*word) | LOWER);
-        }
-        if !rest.is_empty() {
-            self.put(scan::lower_word(bytes, text.end() - rest.len(), rest.len()));
-        }
+    pub(super) fn hash<R: Rounds>(&self, rounds: R) -> R::Block {
+        let hash = self.key.call_id.put::<false, _>(rounds, rounds.words(0, 0), self.call_id);
+        rounds.xor(hash, rounds.words(self.call_id.code(), 0))
     }
 
-    #[inline]
-    fn finish(self) -> u64 {
-        self.0.finish()
+    #[inline(always)]
+    pub(super) fn call<R: Rounds>(rounds: R, hash: R::Block) -> Call {
+        Call(Aligned(rounds.store(hash)))
+    }
+}
+
+impl Job for CallJob<'_> {
+    type Output = Call;
+
+    #[inline(always)]
+    fn run(self, rounds: impl Rounds) -> Call {
+        Self::call(rounds, self.hash(rounds))
+    }
+}
+
+/// What a hop is made of.
+struct HopInput<'a> {
+    call: &'a Call,
+    branch: Text<'a>,
+    /// The host where it is a name.
+    name: Text<'a>,
+    via: &'a Via,
+}
+
+impl<'a> HopInput<'a> {
+    #[inline(always)]
+    fn new(
+        key: &Key,
+        call: &'a Call,
+        bytes: &'a [u8],
+        via: &'a Via,
+        [of_branch, of_name]: &'a mut [[u8; 16]; 2],
+    ) -> Self {
+        let host = via.sent_by.host;
+        let name = if host.address.is_some() { &[] } else { host.span.of(bytes) };
+        let branch = Text::or_hash(via.branch.of(bytes), &key.long, LOWER, of_branch);
+        Self { call, branch, name: Text::or_hash(name, &key.long, LOWER, of_name), via }
     }
 
-    /// With `maddr` after the words. Hardly any Via has one, and no other has to pay for its odd length.
-    #[cold]
-    fn finish_with_maddr(mut self, maddr: &[u8]) -> u64 {
-        self.0.write(b"maddr");
-        maddr.iter().for_each(|byte| self.0.write_u8(byte.to_ascii_lowercase()));
-        self.0.finish()
+    #[inline(always)]
+    fn hash<R: Rounds>(&self, rounds: R, key: &Key) -> R::Block {
+        let sent_by = self.via.sent_by;
+        let hash = rounds.load(self.call.bytes());
+        let hash = key.via_branch.put::<true, _>(rounds, hash, self.branch);
+        let (hash, host) = match sent_by.host.address {
+            Some(address) => {
+                let (first, second) = words(address);
+                (key.sent_by.put(rounds, hash, rounds.words(first, second)), kind(address))
+            }
+            None => (key.host.put::<true, _>(rounds, hash, self.name), self.name.code()),
+        };
+        let port = u64::from(sent_by.port.unwrap_or(5060));
+        let beside = port << 24 | host << 16 | self.branch.code() << 8; // below is the code of the Call-ID
+        rounds.xor(hash, rounds.words(beside, 0))
+    }
+}
+
+struct HopJob<'a> {
+    key: &'a Key,
+    input: HopInput<'a>,
+}
+
+impl Job for HopJob<'_> {
+    type Output = Hop;
+
+    #[inline(always)]
+    fn run(self, rounds: impl Rounds) -> Hop {
+        Hop(Aligned(rounds.store(self.input.hash(rounds, self.key))))
+    }
+}
+
+struct StampJob<'a> {
+    key: &'a Key,
+    hop: HopInput<'a>,
+    cseq_number: u32,
+    beside: u64,
+    received: (u64, u64),
+}
+
+impl Job for StampJob<'_> {
+    type Output = (u64, u64);
+
+    #[inline(always)]
+    fn run(self, rounds: impl Rounds) -> (u64, u64) {
+        let Self { key, hop, cseq_number, beside, received } = self;
+        let hop = hop.hash(rounds, key);
+        let branch = rounds.xor(hop, rounds.words(0, cseq_number.into()));
+        let branch = key.branch.encrypt(rounds, branch);
+        (rounds.first_word(branch), key.seal_return(rounds, hop, beside, received))
+    }
+}
+
+struct ReturnSealJob<'a> {
+    key: &'a Key,
+    digest: &'a Aligned,
+    beside: u64,
+    received: (u64, u64),
+}
+
+impl Job for ReturnSealJob<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self, rounds: impl Rounds) -> u64 {
+        let Self { key, digest, beside, received } = self;
+        key.seal_return(rounds, rounds.load(&digest.0), beside, received)
+    }
+}
+
+impl Key {
+    /// The return seal of the hop with hash `hop`.
+    #[inline(always)]
+    fn seal_return<R: Rounds>(&self, rounds: R, hop: R::Block, beside: u64, received: (u64, u64)) -> u64 {
+        let hash = self.received.put(rounds, hop, rounds.words(received.0, received.1));
+        let digest = rounds.xor(hash, rounds.words(0, beside));
+        rounds.first_word(self.return_seal.encrypt(rounds, digest))
+    }
+}
+
+struct EncryptJob<'a> {
+    cipher: &'a Aes128,
+    digest: &'a Aligned,
+    beside: u64,
+}
+
+impl Job for EncryptJob<'_> {
+    type Output = u64;
+
+    #[inline(always)]
+    fn run(self, rounds: impl Rounds) -> u64 {
+        let Self { cipher, digest, beside } = self;
+        let digest = rounds.xor(rounds.load(&digest.0), rounds.words(0, beside));
+        rounds.first_word(cipher.encrypt(rounds, digest))
     }
 }
 
@@ -312,9 +456,10 @@ mod tests {
     use super::*;
     use crate::sip::via;
 
-    fn hop(text: &str) -> u64 {
+    fn hop(text: &str) -> Hop {
         let via = via::read(text.as_bytes(), 0, text.len()).unwrap();
-        Key::new(1, &[7; 16]).hop(5, text.as_bytes(), &via)
+        let key = Key::new(1, &[7; 16]);
+        key.hop(key.call(b"5"), text.as_bytes(), &via)
     }
 
     #[test]
@@ -338,14 +483,52 @@ mod tests {
         assert_eq!(v6, hop("SIP/2.0/UDP [2001:0DB8:0:0::1];branch=z9hG4bKabc"));
     }
 
+    /// What one node seals, another must prove: these values may only change with a new version of all of a cluster.
+    #[test]
+    fn known_answers() {
+        let key = Key::new(1, b"0123456789abcdef");
+        let text = "SIP/2.0/UDP Pbx.example;branch=z9hG4bK-524287-2---1f4a6c8e0b2d4f60";
+        let v6 = "SIP/2.0/UDP [2001:db8::1]:5062;branch=z9hG4bKa";
+        let long = format!("SIP/2.0/UDP {}.example;branch=z9hG4bK{}", "a".repeat(200), "b".repeat(200));
+        let back = Back { received: Some("192.0.2.7".parse().unwrap()), rport: Some(5060), maddr: None };
+        let v6_back =
+            Back { received: Some("2001:db8::7".parse().unwrap()), rport: None, maddr: Some(b"Host") };
+        let answers: Vec<String> = [text, v6, &long]
+            .into_iter()
+            .zip(["7c1e2f4a@203.0.113.9", "x", &"y".repeat(300)])
+            .zip([&back, &v6_back, &Back::default()])
+            .flat_map(|((text, call_id), back)| {
+                let via = via::read(text.as_bytes(), 0, text.len()).unwrap();
+                let call = key.call(call_id.as_bytes());
+                let hop = key.hop(call, text.as_bytes(), &via);
+                let both = key.branch_and_return_seal((call, text.as_bytes(), &via), 7, 2, back);
+                assert_eq!(both, (key.branch(hop, 7), key.return_seal(hop, 2, back)));
+                let route_seal = key.route_seal(call, 1, 2, Position::Egress);
+                let odd = key.branch_without_cookie(hop, 7, b"tag", b"sip:b@b");
+                [both.0, both.1, route_seal, key.tag(hop, 7), odd]
+            })
+            .map(|hash| format!("{hash:016x}"))
+            .collect();
+        assert_eq!(answers.join(" "), KNOWN.join(" "));
+    }
+
+    const KNOWN: [&str; 3] = [
+        "5cdfd6fe405e2cba 04a19a4837ce1909 913618f7e96d89fb 8de7f6185adf4c75 7be1d4251d31fde9",
+        "9921538131e27f16 668e380ab9842dee e02499157d4157b2 9b4aa53ad12dd321 1ba75cce28e13173",
+        "396042e20313b962 aa85a0992753b776 89479053a97268fe 0ffee05ab0e7f1d6 dc7e23fd2534eac5",
+    ];
+
     #[test]
     fn purposes_and_secrets_differ() {
         let (a, b) = (Key::new(1, &[7; 16]), Key::new(1, &[8; 16]));
-        assert_ne!(a.branch(1, 1), b.branch(1, 1));
-        assert_ne!(a.branch(1, 1), a.tag(1, 1));
+        let (call, hop) = (a.call(b"1"), Hop(a.call(b"1").0));
+        assert_ne!(a.branch(hop, 1), b.branch(hop, 1));
+        assert_ne!(a.branch(hop, 1), a.tag(hop, 1));
+        assert_ne!(a.branch(hop, 1), a.branch(hop, 2));
+        assert_ne!(a.call(b"1"), b.call(b"1"));
         let seal = |listener_id, received: Option<&str>, rport, maddr: Option<&'static str>| {
             let received = received.map(|text| text.parse().unwrap());
-            a.return_seal(1, listener_id, &Back { received, rport, maddr: maddr.map(str::as_bytes) })
+            a.return_seal(hop, listener_id, &Back { received, rport, maddr: maddr.map(str::as_bytes) })
         };
         let seals = [
             seal(1, None, None, None),
@@ -358,7 +541,7 @@ mod tests {
         ];
         assert!((0..seals.len()).all(|i| !seals[i + 1..].contains(&seals[i])));
         assert_eq!(seal(1, None, None, Some("Host")), seal(1, None, None, Some("hOST")));
-        assert_ne!(a.route_seal(1, 1, 2, Position::Egress), a.route_seal(1, 2, 1, Position::Egress));
-        assert_ne!(a.route_seal(1, 1, 1, Position::Single), a.route_seal(1, 1, 1, Position::Egress));
+        assert_ne!(a.route_seal(call, 1, 2, Position::Egress), a.route_seal(call, 2, 1, Position::Egress));
+        assert_ne!(a.route_seal(call, 1, 1, Position::Single), a.route_seal(call, 1, 1, Position::Egress));
     }
 }
