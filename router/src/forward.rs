@@ -11,8 +11,8 @@ use crate::proxy::decision::{Decision, Refusal, Witness};
 use crate::proxy::reply_rate::ReplyLimiter;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::{Incoming, reply, request, response};
-use crate::sip::Message;
 use crate::sip::start_line::StartLine;
+use crate::sip::{Message, scan};
 use crate::stats::{Absorbed, Counter, Reason, Stats};
 
 /// One worker's forwarding: its scratch memory, taken once.
@@ -35,6 +35,17 @@ impl Forwarder {
     /// `now_us` is a monotonic time in microseconds; only the rate of our own replies hangs on it.
     #[inline]
     pub fn forward(
+        &mut self,
+        snapshot: &Snapshot,
+        stats: &Stats,
+        now_us: u64,
+        datagram: &mut Datagram<'_>,
+    ) -> Verdict {
+        scan::at_best(Forward { forwarder: self, snapshot, stats, now_us, datagram })
+    }
+
+    #[inline(always)]
+    fn forward_here(
         &mut self,
         snapshot: &Snapshot,
         stats: &Stats,
@@ -70,7 +81,7 @@ impl Forwarder {
     }
 
     /// What is to become of `payload`, without doing it; the edits that go with the decision are in [`Self::edits`].
-    #[inline]
+    #[inline(always)]
     pub fn decide<W: Witness>(
         &mut self,
         snapshot: &Snapshot,
@@ -161,6 +172,24 @@ impl Forwarder {
                 Verdict::Release
             }
         }
+    }
+}
+
+/// [`Forwarder::forward`], to be done with the best instructions there are.
+struct Forward<'a, 'd> {
+    forwarder: &'a mut Forwarder,
+    snapshot: &'a Snapshot,
+    stats: &'a Stats,
+    now_us: u64,
+    datagram: &'a mut Datagram<'d>,
+}
+
+impl scan::Work for Forward<'_, '_> {
+    type Output = Verdict;
+
+    #[inline(always)]
+    fn run(self) -> Verdict {
+        self.forwarder.forward_here(self.snapshot, self.stats, self.now_us, self.datagram)
     }
 }
 

@@ -188,7 +188,7 @@ impl Way {
         assert!(datagram.front().is_none(), "before any edit");
         let len = datagram.payload().len();
         datagram.truncate(len - journey.cut.min(len));
-        let (edits, _) = journey.edited(datagram.payload());
+        let (mut edits, _) = journey.edited(datagram.payload());
         edits.apply(&mut datagram).ok()?;
         let (front, place) = (datagram.front(), datagram.range());
         assert!(front.is_some());

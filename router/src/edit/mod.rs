@@ -67,7 +67,7 @@ impl Edits {
     }
 
     /// Forgets all.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self) {
         self.count = 0;
         self.end = 0;
@@ -77,7 +77,7 @@ impl Edits {
     }
 
     /// The edits, by place.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn list(&self) -> &[Edit] {
         &self.edits[..self.count.min(EDITS_MAX)]
@@ -90,19 +90,19 @@ impl Edits {
     }
 
     /// Deletes `span`.
-    #[inline]
+    #[inline(always)]
     pub fn delete(&mut self, span: Span) {
         self.push(span, self.text.len());
     }
 
     /// Puts what `write` writes in before the byte at `at`, after what was put in there already.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, at: usize, write: impl FnOnce(&mut Text)) {
         self.replace(Span::empty_at(at), write);
     }
 
     /// Replaces `span` by what `write` writes.
-    #[inline]
+    #[inline(always)]
     pub fn replace(&mut self, span: Span, write: impl FnOnce(&mut Text)) {
         let start = self.text.len();
         write(&mut self.text);
@@ -110,7 +110,7 @@ impl Edits {
     }
 
     /// Puts an edit into the list: `delete` goes, and the text from `start` on comes.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, delete: Span, start: usize) {
         let edit = Edit { delete, insert: Span::new(start, self.text.len()) };
         match self.edits.get_mut(self.count) {
@@ -159,7 +159,7 @@ impl Edits {
     ///
     /// # Errors
     /// The edits exceed a bound, overlap, or do not lie in the payload, or the result does not fit the frame. The payload is then as it was.
-    #[inline]
+    #[inline(always)]
     pub fn apply(&mut self, datagram: &mut Datagram<'_>) -> Result<(), Unfit> {
         let last = usize::from(self.end);
         let old_len = datagram.payload().len();
@@ -192,7 +192,7 @@ impl Edits {
 }
 
 /// By how many bytes an edit makes the payload longer.
-#[inline]
+#[inline(always)]
 fn growth(edit: &Edit) -> isize {
     let (insert, delete) = (edit.insert, edit.delete);
     (insert.end() as isize - insert.start() as isize) - (delete.end() as isize - delete.start() as isize)
@@ -213,7 +213,7 @@ impl Front {
     }
 
     /// What `edits` make of `payload` up to the last of them. They are in order and lie in the payload, and the result is no longer than a datagram.
-    #[inline]
+    #[inline(always)]
     fn compose(&mut self, payload: &[u8], edits: &[Edit], text: &Text) -> &[u8] {
         let (mut to, mut from) = (0, 0);
         for edit in edits {
@@ -227,7 +227,7 @@ impl Front {
     /// Copies `source[from..end]` to `to`, and returns where it ends there. What it leaves after that is overwritten by what comes next.
     ///
     /// Offsets are narrower than an address, so that the compiler knows that sums of them do not overflow.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, mut to: u32, source: &[u8], from: u16, end: u16) -> u32 {
         let (mut from, end) = (u32::from(from), u32::from(end));
         let stop = to + end.saturating_sub(from);

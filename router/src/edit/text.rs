@@ -36,14 +36,14 @@ impl Text {
     }
 
     /// Back to nothing.
-    #[inline]
+    #[inline(always)]
     pub fn clear(&mut self) {
         self.len = 0;
         self.full = false;
     }
 
     /// How many bytes it holds.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
@@ -56,34 +56,34 @@ impl Text {
     }
 
     /// Whether something did not fit.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.full
     }
 
     /// All of it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.len.min(TEXT_BYTES_MAX)]
     }
 
     /// The part of it that `span` names.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn part(&self, span: Span) -> &[u8] {
         span.of(&self.bytes)
     }
 
     /// All of it, and what stands in the room after it, which is nothing to look at: so that a part near the end can be copied by fixed lengths.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rooms(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Appends `bytes`.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, bytes: &[u8]) {
         match self.bytes[..TEXT_BYTES_MAX].get_mut(self.len..self.len + bytes.len()) {
             Some(room) => {
@@ -98,7 +98,7 @@ impl Text {
     ///
     /// What it leaves after them is overwritten by what is put next. So a text of unknown length, but not beyond `N`, is written with
     /// moves of known lengths.
-    #[inline]
+    #[inline(always)]
     pub fn put_within<const N: usize>(&mut self, write: impl FnOnce(&mut [u8; N]) -> usize) {
         const { assert!(N <= ROOM_BYTES_MAX) };
         let Some(room) = self.bytes.get_mut(self.len..).and_then(<[u8]>::first_chunk_mut) else {
@@ -113,7 +113,7 @@ impl Text {
     }
 
     /// Appends `number` in decimal.
-    #[inline]
+    #[inline(always)]
     pub fn put_decimal(&mut self, number: u32) {
         if let Ok(number) = u8::try_from(number) {
             return self.put_octet(number);
@@ -129,7 +129,7 @@ impl Text {
     }
 
     /// Appends a number of up to three digits, which is what most are.
-    #[inline]
+    #[inline(always)]
     fn put_octet(&mut self, number: u8) {
         self.put_within::<4>(|room| {
             let count;
@@ -148,19 +148,19 @@ impl Text {
     }
 
     /// Appends `number` as 16 lower-case hexadecimal digits.
-    #[inline]
+    #[inline(always)]
     pub fn put_hex(&mut self, number: u64) {
         self.put(&hex_digits(number));
     }
 
     /// Appends `number` as `digits` lower-case hexadecimal digits, at most 16.
-    #[inline]
+    #[inline(always)]
     pub fn put_hex_digits(&mut self, number: u64, digits: usize) {
         self.put(&hex_digits(number)[16 - digits.min(16)..]);
     }
 
     /// Appends `head`, `port` in decimal, `middle` and an IPv4 address, all in one room.
-    #[inline]
+    #[inline(always)]
     pub fn put_port_and_address(&mut self, head: u8, port: u16, middle: &[u8; 10], address: Ipv4Addr) {
         self.put_within::<48>(|room| {
             room[0] = head;
@@ -175,7 +175,7 @@ impl Text {
     }
 
     /// Appends an address, IPv6 without brackets.
-    #[inline]
+    #[inline(always)]
     pub fn put_address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(v4) => self.put_within::<16>(|room| put_octets(room, v4)),
@@ -225,7 +225,7 @@ const fn octets() -> [([u8; 4], u8); 256] {
 }
 
 /// Writes a dotted quad, and returns its length. Each octet writes four bytes, of which the next one overwrites what is too much.
-#[inline]
+#[inline(always)]
 fn put_octets(room: &mut [u8; 16], address: Ipv4Addr) -> usize {
     let mut len = 0;
     for octet in address.octets() {
@@ -242,7 +242,7 @@ fn put_octets(room: &mut [u8; 16], address: Ipv4Addr) -> usize {
 ///
 /// The reverse of [`crate::sip::scan::leading_decimal`]: eight are parted into fours, pairs and ones, all of a kind at once, by
 /// multiplying with a reciprocal. Leading zeros, which stand in the lowest bytes, are shifted out.
-#[inline]
+#[inline(always)]
 fn decimal8(number: u32) -> ([u8; 8], usize) {
     let number = u64::from(number);
     let x = (number / 10_000) | ((number % 10_000) << 32);
@@ -258,7 +258,7 @@ fn decimal8(number: u32) -> ([u8; 8], usize) {
 /// Copies one text over another of the same length.
 ///
 /// Up to 64 bytes go as two parts of a fixed length, which overlap: most of our texts are as long, and a call of `memcpy` costs twice the move.
-#[inline]
+#[inline(always)]
 pub(super) fn copy(to: &mut [u8], from: &[u8]) {
     let len = from.len();
     if len > 64 {
@@ -290,7 +290,7 @@ fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
 }
 
 /// The number that exactly `text` spells in hexadecimal, at most 16 digits of either case.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn parse_hex(text: &[u8]) -> Option<u64> {
     if text.is_empty() || text.len() > 16 {

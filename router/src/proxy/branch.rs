@@ -37,7 +37,7 @@ impl<'b> Filling<'b> {
     ///
     /// `received` goes in when sent-by is not literally the source address (18.2.1), and always when `rport` asks for a value (RFC 3581 4). One
     /// that the sender wrote itself is overwritten: where it differs from the source it is a lie.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn of(via: &Via, bytes: &'b [u8], source: SocketAddr) -> Self {
         let ip = source.ip();
@@ -61,14 +61,14 @@ impl<'b> Filling<'b> {
     }
 
     /// Whether anything changes.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn changes(&self) -> bool {
         self.rport || self.received != Received::Kept
     }
 
     /// Writes it.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, via: &Via, edits: &mut Edits) {
         let (rport_end, end, ip) = (via.rport_param.end, via.span.end, self.source.ip());
         if self.rport && self.received == Received::Added && rport_end == end {
@@ -90,14 +90,14 @@ impl<'b> Filling<'b> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_rport(&self, text: &mut Text) {
         text.put(b"=");
         text.put_decimal(u32::from(self.source.port()));
     }
 }
 
-#[inline]
+#[inline(always)]
 fn put_received(text: &mut Text, ip: IpAddr) {
     text.put(RECEIVED);
     text.put_address(ip);
@@ -120,7 +120,7 @@ pub struct Stamp {
 const VIA_TAIL: &[u8; 68] = b"bbbbbbbbbbbbbbbb;seal=kkllllrrrrrrrrrrrrrrrr;mark=mmmmmmmmmmmmmmmm\r\n";
 
 /// Writes our Via, with its CRLF.
-#[inline]
+#[inline(always)]
 pub fn put_via(text: &mut Text, egress: &Listener, key: &Key, stamp: &Stamp) {
     text.put(&egress.via_head);
     text.put_within(|tail| {

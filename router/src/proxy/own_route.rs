@@ -50,7 +50,7 @@ impl From<&RouteValue> for Place {
 
 impl OwnRoute {
     /// The topmost of `values`, if it is to the letter as one of the listeners writes it, unsealed or sealed. `values` is then past it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn take(values: &mut RouteSet<'_>, snapshot: &Snapshot, bytes: &[u8]) -> Option<Self> {
         let (field, start, end) = values.place()?;

@@ -22,13 +22,13 @@ pub(super) struct Popping {
 
 impl Popping {
     /// Whether `value` is the one that became the Request-URI; it is not in the Route set any more.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_undone(&self, value: &RouteValue) -> bool {
         self.undone.is_some_and(|(last, _)| last.span == value.span)
     }
 
     /// Removes the topmost value that is left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop(&mut self, value: &Place, message: &Message) {
         let field = &message.fields()[value.field];
         let followed_by_undone = self.undone.is_some_and(|(last, _)| last.span.start() == value.next);
@@ -41,7 +41,7 @@ impl Popping {
     }
 
     /// Deletes the lines that go, the front of a line that keeps values, and the value that became the Request-URI.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&mut self, message: &Message, edits: &mut Edits) {
         if let (Some(first), Some(last)) = (message.first(Name::Route), self.gone) {
             let gone = message.fields().get(first..=last).unwrap_or_default();

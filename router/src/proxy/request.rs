@@ -36,7 +36,7 @@ pub type Forwarded = (ListenerIndex, SocketAddr);
 ///
 /// # Errors
 /// Why it is not forwarded.
-#[inline]
+#[inline(always)]
 pub fn decide<'a, W: Witness>(
     incoming: Incoming<'a>,
     (method, method_span, request_uri): (Method, Span, Span),
@@ -122,7 +122,7 @@ struct Request<'a, 'e, W> {
 
 impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     /// 16.3: Max-Forwards, loops, Proxy-Require. Returns the loop mark.
-    #[inline]
+    #[inline(always)]
     fn check(&self) -> Result<[u8; 16], Reason> {
         let Incoming { bytes, message, .. } = self.incoming;
         if message.max_forwards == Some(0) {
@@ -147,7 +147,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     /// 16.4: a strict router before us put the URI of our Record-Route into the Request-URI; the last Route value is what belongs there.
     ///
     /// Only a URI that carries our seal is taken for that; with seals off, one that looks as ours do. A Contact that shares our address is neither.
-    #[inline]
+    #[inline(always)]
     fn undo_strict_routing(&mut self) -> Result<(), Reason> {
         if !self.uri.lr || !self.uri.user.is_empty() || self.incoming.message.first(Name::Route).is_none() {
             return Ok(());
@@ -180,7 +180,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// 16.4: removes Route values while the topmost is ours, so both of a pair.
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Result<(), Reason> {
         let Incoming { snapshot, bytes, message, .. } = self.incoming;
         let mut values = RouteSet::new(message, bytes);
@@ -233,7 +233,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// Whether the seal of one of our URIs proves. A trusted source is not asked.
-    #[inline]
+    #[inline(always)]
     fn prove(&self, seal: Span, this: Owner, partner: Option<Owner>) -> Proof {
         if self.trusted { Proof::NotAsked } else { self.prove_anyway(seal, this, partner) }
     }
@@ -252,7 +252,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// 16.4, last paragraph: a `maddr` of ours goes, with the port and transport that belonged to it.
-    #[inline]
+    #[inline(always)]
     fn strip_maddr(&mut self) -> Result<(), Reason> {
         let (Some(maddr), Some(host_port)) = (self.uri.maddr, self.uri.host_port) else { return Ok(()) };
         let Incoming { snapshot, flow, bytes, .. } = self.incoming;
@@ -282,7 +282,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// Who may route through us: what keeps a stateless router from being an open relay.
-    #[inline]
+    #[inline(always)]
     fn police(&self) -> Result<(), Reason> {
         if self.trusted {
             return Ok(());
@@ -297,13 +297,13 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// Whether the request belongs to a dialog that this cluster record-routed.
-    #[inline]
+    #[inline(always)]
     fn is_proven_dialog(&self) -> bool {
         self.proven && !self.incoming.message.to_tag.is_empty()
     }
 
     /// 16.5 and 16.6 steps 6 and 7: where it goes, and the listener that a rule wants it to leave by.
-    #[inline]
+    #[inline(always)]
     fn target(&mut self) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
         if let Some(route) = &self.route {
             self.witness.step(Step::NextHopRoute { value: route.span, strict: !route.uri.lr });
@@ -327,7 +327,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// 16.6 step 7: a SIPS Request-URI asks for TLS on every hop, whatever the next hop is. We do not speak it.
-    #[inline]
+    #[inline(always)]
     fn check_transport(&self) -> Result<(), Reason> {
         if self.uri.scheme == Scheme::Sips { Err(Reason::NextHopTransport) } else { Ok(()) }
     }
@@ -361,7 +361,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// The listener to leave by: the one that a pair or a rule names, which then must do, or the ingress if it can, or the first that can.
-    #[inline]
+    #[inline(always)]
     fn egress(&self, wanted: Option<ListenerIndex>, to: SocketAddr) -> Result<ListenerIndex, Reason> {
         let snapshot = self.incoming.snapshot;
         match wanted {
@@ -372,7 +372,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// 16.6 steps 3, 4, 6 and 8: Max-Forwards, Record-Route, Request-URI and Route set, Via.
-    #[inline]
+    #[inline(always)]
     fn write(&mut self, egress: ListenerIndex, mark: [u8; 16]) {
         let Incoming { snapshot, flow, bytes, message } = self.incoming;
         let filling = Filling::of(self.via, bytes, flow.source);
@@ -414,7 +414,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// Writes what became of the Request-URI and the Route values.
-    #[inline]
+    #[inline(always)]
     fn write_route_set(&mut self) {
         let Incoming { bytes, message, .. } = self.incoming;
         if let Some(route) = &self.route
@@ -449,7 +449,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// 16.6 step 4: requests that can create a dialog.
-    #[inline]
+    #[inline(always)]
     fn is_record_routed(&self) -> bool {
         self.method.creates_dialog()
             && self.incoming.message.to_tag.is_empty()
@@ -465,7 +465,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         key.branch_without_cookie(hop, message.cseq.number, from_tag, self.received_uri.of(bytes))
     }
 
-    #[inline]
+    #[inline(always)]
     fn owner(&self, uri: &Uri) -> Option<Owner> {
         let host_port = uri.host_port.as_ref()?;
         self.incoming.snapshot.identity.owner(self.incoming.bytes, host_port, uri.scheme == Scheme::Sips)
@@ -493,7 +493,7 @@ fn put_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
 }
 
 /// The address of a next hop (16.6 step 7; RFC 3263 4 for literal addresses).
-#[inline]
+#[inline(always)]
 fn next_hop(uri: &Uri, bytes: &[u8]) -> Result<SocketAddr, Reason> {
     let host_port = match uri.scheme {
         Scheme::Sip => uri.host_port.ok_or(Reason::NextHopName)?,

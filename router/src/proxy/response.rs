@@ -17,7 +17,7 @@ use crate::stats::{Absorbed, Reason};
 use core::net::SocketAddr;
 
 /// Decides, and writes the edit that takes our Via off.
-#[inline]
+#[inline(always)]
 pub fn decide<W: Witness>(incoming: Incoming<'_>, edits: &mut Edits, witness: &mut W) -> Decision {
     match forward(incoming, edits, witness) {
         Ok(Some((egress, to))) => Decision::Forward { egress, to },
@@ -26,7 +26,7 @@ pub fn decide<W: Witness>(incoming: Incoming<'_>, edits: &mut Edits, witness: &m
     }
 }
 
-#[inline]
+#[inline(always)]
 fn forward<W: Witness>(
     incoming: Incoming<'_>,
     edits: &mut Edits,
@@ -60,13 +60,13 @@ fn forward<W: Witness>(
     if reaches { Ok(Some((egress, to))) } else { Err(Reason::ResponseNextHop) }
 }
 
-#[inline]
+#[inline(always)]
 fn read(bytes: &[u8], field: &Field, at: usize) -> Result<Via, Reason> {
     via::read(bytes, at, field.value.end()).filter(|via| via.proper).ok_or(Reason::BadVia)
 }
 
 /// The listener that the return seal names, if the seal proves that the request came in by it with this Via, or if no proof is asked for.
-#[inline]
+#[inline(always)]
 fn prove(incoming: Incoming<'_>, ours: &Via, next: &Via) -> Result<(ListenerIndex, Proof), Reason> {
     let Incoming { snapshot, flow, bytes, message } = incoming;
     let Some((key_id, listener_id, hash)) = read_return_seal(ours.seal.of(bytes)) else {
@@ -98,7 +98,7 @@ fn prove(incoming: Incoming<'_>, ours: &Via, next: &Via) -> Result<(ListenerInde
 }
 
 /// 18.2.2: `maddr`, else `received`, else sent-by; the port of `rport` (RFC 3581), else of sent-by, else 5060.
-#[inline]
+#[inline(always)]
 fn address(bytes: &[u8], via: &Via) -> Option<SocketAddr> {
     let sent_by_port = via.sent_by.port.unwrap_or(5060);
     let address = if let Some(maddr) = via.maddr {

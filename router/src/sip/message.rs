@@ -39,6 +39,8 @@ pub struct Message {
     field_count: usize,
     /// Index of the first field of each name; `NONE` where there is none.
     firsts: [u8; 16],
+    /// A bit for each name that occurs more than once.
+    repeated: u32,
     /// CSeq, where it could be read.
     pub cseq: CSeq,
     /// The tag of From; empty where there is none. Read of requests only.
@@ -75,6 +77,7 @@ impl Message {
             fields: [Field { name: Name::Other, line: NOTHING, value: NOTHING }; FIELDS_MAX],
             field_count: 0,
             firsts: [NONE; 16],
+            repeated: 0,
             cseq: CSeq { number: 0, method: NOTHING },
             from_tag: NOTHING,
             to_tag: NOTHING,
@@ -112,6 +115,9 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn next(&self, name: Name, from: usize) -> Option<usize> {
+        if self.repeated & name.bit() == 0 && self.first(name).is_none_or(|first| first < from) {
+            return None;
+        }
         let rest = self.fields().get(from..)?;
         rest.iter().position(|field| field.name == name).map(|i| from + i)
     }
@@ -166,6 +172,7 @@ impl Message {
         self.start_line = None;
         self.field_count = 0;
         self.firsts = [NONE; 16];
+        self.repeated = 0;
         self.from_tag = Span::empty_at(0);
         self.to_tag = Span::empty_at(0);
         self.cseq = CSeq::default();
@@ -273,7 +280,9 @@ impl Message {
         *place = Field { name, line: Span::new(start, end + 2), value };
         let first = &mut self.firsts[name as usize];
         let repeated = *first != NONE;
-        if !repeated {
+        if repeated {
+            self.repeated |= name.bit();
+        } else {
             *first = self.field_count as u8;
         }
         self.field_count += 1;

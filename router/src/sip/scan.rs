@@ -53,14 +53,14 @@ const fn mark(table: &mut [u8; 256], bytes: &[u8], class: u8) {
 }
 
 /// Whether `byte` is of `class` (one of the constants above, or several or-ed: any of them).
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn is(byte: u8, class: u8) -> bool {
     CLASSES[byte as usize] & class != 0
 }
 
 /// The first place at or after `at` and before `end` whose byte is of `class`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
     let end = end.min(bytes.len());
@@ -72,7 +72,7 @@ pub fn find(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
 }
 
 /// The first place at or after `at` and before `end` whose byte is *not* of `class`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn skip(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
     let end = end.min(bytes.len());
@@ -84,28 +84,28 @@ pub fn skip(bytes: &[u8], at: usize, end: usize, class: u8) -> usize {
 }
 
 /// The first [`DELIMITER`] at or after `at` and before `end`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find_delimiter(bytes: &[u8], at: usize, end: usize) -> usize {
     find_with(bytes, at, end, native::delimiters, |byte| is(byte, DELIMITER))
 }
 
 /// The first `@`, or octet that no URI may hold ([`NOT_IN_URI`]), at or after `at` and before `end`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find_at_or_not_in_uri(bytes: &[u8], at: usize, end: usize) -> usize {
     find_with(bytes, at, end, native::at_or_not_in_uri, |byte| byte == b'@' || is(byte, NOT_IN_URI))
 }
 
 /// The first of `needles` at or after `at` and before `end`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find_any<const N: usize>(bytes: &[u8], at: usize, end: usize, needles: [u8; N]) -> usize {
     find_with(bytes, at, end, |part| native::any(part, needles), |byte| needles.contains(&byte))
 }
 
 /// The place of the first `needle` in `head`, sixteen bytes as [`long_word`] reads them; `None` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find_in(head: u128, needle: u8) -> Option<usize> {
     let found = native::any(&head.to_le_bytes(), [needle]);
@@ -123,6 +123,23 @@ pub fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
 #[inline(always)]
 pub(super) fn read_clean(message: &mut super::Message, bytes: &[u8]) -> bool {
     native::read_clean(message, bytes)
+}
+
+/// Something to do with the best instructions that this machine has.
+///
+/// A trait and not a closure, because only of a method can one say that it is always inlined, which is what compiles it for those instructions.
+pub trait Work {
+    /// What comes of it.
+    type Output;
+
+    /// Does it. Implementations are `#[inline(always)]`, and so is what they call and want to have compiled in the same way.
+    fn run(self) -> Self::Output;
+}
+
+/// Does `work` with the best instructions that this machine has: what of it is inlined need not ask for them again.
+#[inline(always)]
+pub fn at_best<W: Work>(work: W) -> W::Output {
+    native::at_best(work)
 }
 
 /// Questions about many bytes at once. Bit 0 of an answer is for the first byte.
@@ -169,14 +186,14 @@ fn find_with(
 }
 
 /// The first control or SP at or after `at` and before `end`; `end` if there is none.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn find_blank(bytes: &[u8], at: usize, end: usize) -> usize {
     find_with(bytes, at, end, native::blanks, |byte| byte <= b' ')
 }
 
 /// `start..end` without white space at its ends.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn trim(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
     let mut start = start;
@@ -191,7 +208,7 @@ pub fn trim(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
 }
 
 /// The number that a run of digits spells; `None` when it is empty, holds anything else, or exceeds `max`.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn decimal(digits: &[u8], max: u64) -> Option<u64> {
     if digits.len() <= 8 {
@@ -215,7 +232,7 @@ pub fn decimal(digits: &[u8], max: u64) -> Option<u64> {
 /// How many decimal digits `word` begins with, and the number that they spell.
 ///
 /// Three multiplications join neighbours: ones to pairs, pairs to fours, fours to eight.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn leading_decimal(word: u64) -> (u32, u64) {
     let x = word ^ 0x3030_3030_3030_3030;
@@ -231,7 +248,7 @@ pub fn leading_decimal(word: u64) -> (u32, u64) {
 }
 
 /// Eight bytes from `at`, little-endian; bytes past the end of `bytes` read as 0.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn word(bytes: &[u8], at: usize) -> u64 {
     match part(bytes, at) {
@@ -241,7 +258,7 @@ pub fn word(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Sixteen bytes from `at`, likewise.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn long_word(bytes: &[u8], at: usize) -> u128 {
     match part(bytes, at) {
@@ -265,14 +282,14 @@ pub(super) fn last_bytes(bytes: &[u8], at: usize) -> u128 {
 /// The dotted quad that the 16 bytes at `at` begin with, and its length; bytes past the end of `bytes` read as 0.
 ///
 /// Each part is one to three digits and at most 255. What comes after it, which may be a further dot, is the caller's to look at.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
     native::dotted_quad(&long_word(bytes, at).to_le_bytes())
 }
 
 /// 16 hexadecimal digits, lower-case, most significant first.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn hex_digits(number: u64) -> [u8; 16] {
     native::hex_digits(number)
@@ -291,7 +308,7 @@ pub const fn word_of(text: &[u8]) -> u64 {
 }
 
 /// The first eight bytes of a name `len` bytes long that begins at `at`, in lower case, with zeros where it is shorter.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn lower_word(bytes: &[u8], at: usize, len: usize) -> u64 {
     (word(bytes, at) | LOWER) & (u64::MAX >> (64 - 8 * len.clamp(1, 8)))
@@ -327,7 +344,7 @@ pub fn is_at(bytes: &[u8], at: usize, text: &'static [u8]) -> bool {
 /// Whether `text` begins with `head`.
 ///
 /// 16 to 32 bytes are compared as two halves, which may overlap; a call of `memcmp` costs more than that.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn starts_with(text: &[u8], head: &[u8]) -> bool {
     let last = head.len().wrapping_sub(16);
@@ -344,7 +361,7 @@ pub fn starts_with(text: &[u8], head: &[u8]) -> bool {
 }
 
 /// Whether the 16 bytes at `at` hold a [`DELIMITER`]; bytes past the end of `bytes` are some.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn delimiters_in_16(bytes: &[u8], at: usize) -> bool {
     native::delimiters(&long_word(bytes, at).to_le_bytes()) != 0
@@ -357,7 +374,7 @@ pub fn delimiters_in_16(bytes: &[u8], at: usize) -> bool {
 pub const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// Whether `text` is `lower` in any case. `lower` must be lower-case.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn is_ignoring_case(text: &[u8], lower: &[u8]) -> bool {
     text.len() == lower.len() && text.iter().zip(lower).all(|(a, b)| a.to_ascii_lowercase() == *b)
@@ -394,7 +411,7 @@ pub(super) struct Bitmaps {
 
 impl Bitmaps {
     /// Empty ones, to be filled from where the byte before is a CR or not.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn new(after_cr: bool) -> Self {
         Self { count: 0, events: [0; BLOCKS], faulty: false, carry: after_cr as u64 }
     }

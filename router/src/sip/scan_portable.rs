@@ -11,6 +11,13 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> 
     bytes.get(at..)?.first_chunk()
 }
 
+/// Does `work`.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline(always)]
+pub(super) fn at_best<W: scan::Work>(work: W) -> W::Output {
+    work.run()
+}
+
 /// [`clean::read`] in plain words.
 #[inline]
 pub(super) fn read_clean(message: &mut Message, bytes: &[u8]) -> bool {

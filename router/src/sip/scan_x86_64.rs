@@ -9,7 +9,7 @@
 use super::Message;
 use super::message::clean;
 use super::quad;
-use super::scan::{Bitmaps, Lanes};
+use super::scan::{Bitmaps, Lanes, Work};
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
     _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
@@ -29,6 +29,27 @@ pub(super) fn part<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> 
     }
     // SAFETY: `N` bytes from `at` on lie in `bytes`, and an array of bytes asks for no alignment.
     Some(unsafe { &*bytes.as_ptr().add(at).cast() })
+}
+
+/// Does `work` compiled for AVX2 where the CPU has it.
+#[inline(always)]
+pub(super) fn at_best<W: Work>(work: W) -> W::Output {
+    match Avx2::new() {
+        // SAFETY: the CPU has what the value stands for, and nothing else is asked of the caller.
+        Some(_) => unsafe { with_avx2(work) },
+        None => with_sse2(work),
+    }
+}
+
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn with_avx2<W: Work>(work: W) -> W::Output {
+    work.run()
+}
+
+#[cold]
+#[inline(never)]
+fn with_sse2<W: Work>(work: W) -> W::Output {
+    work.run()
 }
 
 /// [`clean::read`] with AVX2, or with SSE2.
@@ -395,16 +416,16 @@ fn mask(found: __m128i) -> u32 {
 /// The dotted quad that `part` begins with, and its length; `None` where there is none. What comes after it is the caller's to look at.
 #[inline]
 pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
-    if is_x86_feature_detected!("avx2") {
+    match Avx2::new() {
         // SAFETY: the CPU has AVX2, and nothing else is asked of the caller.
-        unsafe { dotted_quad_avx2(part) }
-    } else {
-        quad::read(part)
+        Some(_) => unsafe { dotted_quad_avx2(part) },
+        None => quad::read(part),
     }
 }
 
 /// The bits of dots and of the end name the lengths of the four parts; a shuffle brings each part into a word of its own, where three products make it a number.
-#[target_feature(enable = "avx2")]
+#[inline]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
 fn dotted_quad_avx2(part: &[u8; 16]) -> Option<(u32, usize)> {
     let part = load(part, 0);
     let dots = mask(equal(part, b'.'));

@@ -82,11 +82,10 @@ impl Via {
     }
 
     /// Whether `branch` begins with the magic cookie of RFC 3261 and has something after it (RFC 4475 3.2.1).
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn has_magic_cookie(&self, bytes: &[u8]) -> bool {
-        let branch = self.branch.of(bytes);
-        branch.len() > 7 && scan::is_ignoring_case(&branch[..7], b"z9hg4bk")
+        self.branch.len() > 7 && scan::begins_with(bytes, self.branch.start(), b"z9hg4bk")
     }
 }
 
@@ -101,7 +100,7 @@ pub fn read(bytes: &[u8], at: usize, end: usize) -> Option<Via> {
 }
 
 /// `"SIP" SLASH "2.0" SLASH transport LWS`: the transport, where `sent-by` begins, and whether protocol and version are SIP 2.0.
-#[inline]
+#[inline(always)]
 fn read_sent_protocol(bytes: &[u8], at: usize, end: usize) -> Option<(Span, usize, bool)> {
     // What nearly every message holds, to the letter. The other spellings are read part by part.
     let head = bytes.get(at..end)?;
@@ -131,7 +130,7 @@ fn past_slash(bytes: &[u8], at: usize, end: usize) -> Option<usize> {
 }
 
 /// Reads up to the end of the value, noting what a proxy needs. `None` at the first fault.
-#[inline]
+#[inline(always)]
 fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
     let mut i = via.params;
     loop {
@@ -172,7 +171,7 @@ fn read_params(via: &mut Via, bytes: &[u8], end: usize) -> Option<()> {
 }
 
 /// The value of `;branch=VALUE`, which every Via has, where it is written without white space.
-#[inline]
+#[inline(always)]
 fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
     if !scan::begins_with(bytes, at + 1, b"branch=") {
         return None;
@@ -182,7 +181,7 @@ fn plain_branch(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
 }
 
 /// `;rport`, as the requests of nearly all user agents have it: without a value.
-#[inline]
+#[inline(always)]
 fn plain_rport(bytes: &[u8], at: usize, end: usize) -> Option<Span> {
     let rport = Span::new(at, at + b";rport".len());
     let ends = rport.end() == end || rport.end() < end && matches!(bytes[rport.end()], b';' | b',');

@@ -18,6 +18,8 @@ const REPEATABLE: u32 = Name::Via.bit() | Name::Route.bit() | Name::ProxyRequire
 struct Found {
     /// Index of the first field; `NONE` where there is none.
     firsts: [u8; 16],
+    /// A bit for each name that occurs more than once.
+    repeated: u32,
     /// The last field's value.
     values: [Span; 16],
 }
@@ -30,7 +32,7 @@ pub(in crate::sip) fn read<V: Lanes>(lanes: V, message: &mut Message, bytes: &[u
     let start_line = start_line::read_clean(lanes, bytes, line_end)?;
     message.start_line = Some(start_line);
     message.start_line_span = Span::new(0, line_end);
-    let mut found = Found { firsts: [NONE; 16], values: [Span::empty_at(0); 16] };
+    let mut found = Found { firsts: [NONE; 16], repeated: 0, values: [Span::empty_at(0); 16] };
     let body_start =
         read_fields(&mut lines, &mut message.fields, &mut message.field_count, &mut found, line_end + 2)?;
     let has = |name: Name| found.firsts[name as usize] != NONE;
@@ -39,6 +41,7 @@ pub(in crate::sip) fn read<V: Lanes>(lanes: V, message: &mut Message, bytes: &[u
         return None;
     }
     message.firsts = found.firsts;
+    message.repeated = found.repeated;
     let call_id = value(Name::CallId);
     if !is_one_word(lanes, bytes, call_id.start(), call_id.end()) {
         return None;
@@ -104,6 +107,8 @@ fn read_fields<V: Lanes>(
             let is_first = found.firsts[name as usize] == NONE;
             if is_first {
                 found.firsts[name as usize] = count as u8;
+            } else {
+                found.repeated |= known.bit;
             }
             // A value that is read anyhow is seen to be trimmed then.
             if !(if known.bit & REPEATABLE == 0 { is_first } else { is_trimmed(bytes, value_at, value_end) })
