@@ -10,7 +10,7 @@ use core::ops::{Add, Sub};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Sum(u16);
 
-/// Most bytes that one run of [`Sum::of`] takes: with more a lane's high words could exceed 32 bits.
+/// Most bytes that one run of [`Sum::of_baseline`] takes: with more a lane's high words could exceed 32 bits.
 const RUN_BYTES_MAX: usize = 1 << 20;
 
 /// Lanes of 32 bits: one 128-bit register, which every x86-64 and AArch64 has.
@@ -21,13 +21,29 @@ impl Sum {
     pub const ZERO: Self = Self(0);
 
     /// Of `bytes`.
+    #[inline]
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(sum) = super::checksum_x86_64::sum(bytes) {
+            return Self::folded(sum);
+        }
+        Self::of_baseline(bytes)
+    }
+
+    /// Of a header, or another few bytes of which the number is known.
+    #[inline]
+    #[must_use]
+    pub fn of_header<const N: usize>(bytes: &[u8; N]) -> Self {
+        Self::folded(few(bytes))
+    }
+
+    /// Of `bytes`, on any machine.
     ///
     /// Each lane keeps two sums: of its words of 32 bits, wrapping, and of their high halves. The low halves' sum is what the
     /// first has over the second. That is three vector instructions for 16 bytes, one less than with both halves kept apart: 13 ns for 600 bytes in cache, where a loop over
     /// 16-bit words takes 24, one over 64-bit words 15, and one that adds with carry 18 (one vCPU of a Xeon, baseline x86-64, rustc 1.95).
-    #[inline]
-    #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    fn of_baseline(bytes: &[u8]) -> Self {
         if bytes.len() > RUN_BYTES_MAX {
             return Self::of_many(bytes);
         }
@@ -51,7 +67,7 @@ impl Sum {
     /// Of more bytes than a run takes.
     #[cold]
     fn of_many(bytes: &[u8]) -> Self {
-        bytes.chunks(RUN_BYTES_MAX).fold(Self::ZERO, |sum, run| sum + Self::of(run))
+        bytes.chunks(RUN_BYTES_MAX).fold(Self::ZERO, |sum, run| sum + Self::of_baseline(run))
     }
 
     /// Of the two bytes of `word`.
@@ -67,12 +83,15 @@ impl Sum {
     #[inline]
     #[must_use]
     pub fn of_pseudo_header(source: &SocketAddr, destination: &SocketAddr, udp_length: u16) -> Self {
-        let address = |address: &SocketAddr| match address {
-            SocketAddr::V4(v4) => few(&v4.ip().octets()),
-            SocketAddr::V6(v6) => few(&v6.ip().octets()),
-        };
-        let addresses = Self::folded(address(source) + address(destination));
-        Self(fold(u64::from(addresses.0) + u64::from(udp_length) + u64::from(super::udp::PROTOCOL)))
+        Self::folded(pseudo_header(source, destination, udp_length))
+    }
+
+    /// Of the pseudo-header and of the UDP header without its checksum: ports and, once more, the length.
+    #[inline]
+    #[must_use]
+    pub fn of_udp_headers(source: &SocketAddr, destination: &SocketAddr, udp_length: u16) -> Self {
+        let header = word(source.port()) + word(destination.port()) + word(udp_length);
+        Self::folded(pseudo_header(source, destination, udp_length) + header)
     }
 
     /// The same bytes' sum were there one byte more, or one less, before them: the halves of every word change places (RFC 1071 2 (B)).
@@ -173,6 +192,22 @@ impl Basis {
     }
 }
 
+/// A word of a header, in the machine's order.
+#[inline]
+fn word(value: u16) -> u64 {
+    u64::from(value.to_be())
+}
+
+/// The sum of the pseudo-header's words in the machine's order, not folded.
+#[inline]
+fn pseudo_header(source: &SocketAddr, destination: &SocketAddr, udp_length: u16) -> u64 {
+    let address = |address: &SocketAddr| match address {
+        SocketAddr::V4(v4) => few(&v4.ip().octets()),
+        SocketAddr::V6(v6) => few(&v6.ip().octets()),
+    };
+    address(source) + address(destination) + word(udp_length) + word(u16::from(super::udp::PROTOCOL))
+}
+
 /// The sum of words in the machine's order of so few bytes that it cannot exceed 64 bits, not folded.
 #[inline]
 fn few(bytes: &[u8]) -> u64 {
@@ -184,13 +219,13 @@ fn few(bytes: &[u8]) -> u64 {
 }
 
 /// Folds to 16 bits, adding the carries in.
+///
+/// Added to itself with its halves exchanged, a number has in its upper half the sum of the two, and the carry that comes out of the lower half is the one that has to go
+/// round: 6 instructions, where masks and shifts take 14.
 #[inline]
 const fn fold(sum: u64) -> u16 {
-    let sum = (sum >> 32) + (sum & 0xffff_ffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    sum as u16
+    let half = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (half.wrapping_add(half.rotate_left(16)) >> 16) as u16
 }
 
 #[cfg(test)]
@@ -250,6 +285,7 @@ mod tests {
             for end in start..bytes.len() {
                 let part = &bytes[start..end];
                 assert_eq!(Sum::of(part).value(), slow(part), "{start}..{end}");
+                assert_eq!(Sum::of_baseline(part).value(), slow(part), "{start}..{end}");
             }
         }
     }
@@ -257,12 +293,14 @@ mod tests {
     /// What sums and carries are largest with.
     #[test]
     fn large_words_overflow_nothing() {
-        for bytes in [65_535, RUN_BYTES_MAX, RUN_BYTES_MAX + 1, 3 * RUN_BYTES_MAX + 5] {
+        for bytes in [65_535, 65_536, 65_537, RUN_BYTES_MAX, RUN_BYTES_MAX + 1, 3 * RUN_BYTES_MAX + 5] {
             let bytes = vec![0xff; bytes];
             assert_eq!(Sum::of(&bytes).value(), slow(&bytes));
+            assert_eq!(Sum::of_baseline(&bytes).value(), slow(&bytes));
         }
         let mut bytes = vec![0x00; 2 * RUN_BYTES_MAX + 1];
         assert_eq!(Sum::of(&bytes), Sum::ZERO, "only zeros give zero");
+        assert_eq!(Sum::of(&bytes[..65_535]), Sum::ZERO, "only zeros give zero");
         bytes[2 * RUN_BYTES_MAX] = 1;
         assert_eq!(Sum::of(&bytes).value(), 0x0100);
     }

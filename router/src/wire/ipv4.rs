@@ -53,7 +53,7 @@ impl Ipv4 {
         if version_and_ihl != VERSION_AND_IHL {
             return Err(odd_begin(version_and_ihl));
         }
-        if !Sum::of(header).is_zero() {
+        if !Sum::of_header(header).is_zero() {
             return Err(Odd::Ipv4Checksum);
         }
         let end = usize::from(total_length);
@@ -77,7 +77,7 @@ impl Ipv4 {
         let ([g, h, i, j], [k, l, m, n]) = (self.source.octets(), self.destination.octets());
         let header =
             |p, q| [VERSION_AND_IHL, 0, a, b, c, d, 0, 0, TTL, udp::PROTOCOL, p, q, g, h, i, j, k, l, m, n];
-        let [p, q] = Sum::of(&header(0, 0)).complement().to_be_bytes();
+        let [p, q] = Sum::of_header(&header(0, 0)).complement().to_be_bytes();
         *room = header(p, q);
     }
 }

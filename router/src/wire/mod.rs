@@ -33,9 +33,11 @@
 //! That does not hold for a datagram that came without a checksum, or with one left to hardware, or that was cut at its end, or whose front nobody noted.
 //! Then it is computed from the whole payload. Over IPv4 no checksum stays none; over IPv6 there must be one (RFC 8200 8.1).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod checksum;
+#[cfg(target_arch = "x86_64")]
+mod checksum_x86_64;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
@@ -220,7 +222,7 @@ impl Received {
     /// The sum of pseudo-header and UDP header, without the checksum.
     #[inline]
     fn headers(&self) -> Sum {
-        self.pseudo_header() + ports_and_length(&self.source, &self.destination, self.udp_length())
+        Sum::of_udp_headers(&self.source, &self.destination, self.udp_length())
     }
 
     /// The sum of the pseudo-header.
@@ -308,8 +310,7 @@ fn write_udp<'a>(
     let checksum = if basis == Basis::Absent && source.is_ipv4() {
         0
     } else {
-        let headers = Sum::of_pseudo_header(&source, &destination, length)
-            + ports_and_length(&source, &destination, length);
+        let headers = Sum::of_udp_headers(&source, &destination, length);
         // RFC 768: a checksum of 0 is sent as its other self; 0 would say that there is none.
         match (headers + basis.sum(payload)).complement() {
             0 => 0xffff,
@@ -318,12 +319,6 @@ fn write_udp<'a>(
     };
     Udp { source: source.port(), destination: destination.port(), length, checksum }.write(header);
     Ok(room)
-}
-
-/// The sum of the UDP header, without the checksum.
-#[inline]
-fn ports_and_length(source: &SocketAddr, destination: &SocketAddr, length: u16) -> Sum {
-    Sum::of_word(source.port()) + Sum::of_word(destination.port()) + Sum::of_word(length)
 }
 
 /// Writes the IP header at the end of `room`, and returns what is before it, and its EtherType.
