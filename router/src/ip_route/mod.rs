@@ -35,10 +35,12 @@ use core::net::IpAddr;
 use neighbour::{Neighbour, Neighbours};
 use policy::Policy;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The tables. Immutable, but for the neighbours' pokes.
 #[derive(Clone, Debug)]
 pub struct IpRoutes {
+    serial: u64,
     /// Everything but neighbours. Those change often and this can be large, so they are built apart.
     policy: Arc<Policy>,
     neighbours: Neighbours,
@@ -63,7 +65,12 @@ pub struct Way<'a> {
     /// The address to send from: the one that was given, else the kernel's choice.
     pub source: IpAddr,
     neighbour: &'a Neighbour,
+    place: NeighbourPlace,
 }
+
+/// Where a neighbour stands in the tables of one serial number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NeighbourPlace(usize);
 
 impl Way<'_> {
     /// Whether the kernel should be made to look whether the neighbour is still there, by sending something there.
@@ -73,6 +80,12 @@ impl Way<'_> {
     #[must_use]
     pub fn wants_probe(&self) -> bool {
         self.neighbour.take_poke()
+    }
+
+    /// The neighbour, for [`IpRoutes::wants_probe`].
+    #[must_use]
+    pub fn neighbour(&self) -> NeighbourPlace {
+        self.place
     }
 }
 
@@ -115,21 +128,35 @@ impl IpRoutes {
     #[must_use]
     pub fn new(plan: &IpPlan) -> Self {
         let neighbours = Neighbours::new(&plan.neighbours, None);
-        Self { policy: Arc::new(Policy::new(plan)), neighbours }
+        Self { serial: next_serial(), policy: Arc::new(Policy::new(plan)), neighbours }
     }
 
     /// The tables of `plan`, which follow these: neighbours that stay as they are keep their pokes.
     #[must_use]
     pub fn successor(&self, plan: &IpPlan) -> Self {
         let neighbours = Neighbours::new(&plan.neighbours, Some(&self.neighbours));
-        Self { policy: Arc::new(Policy::new(plan)), neighbours }
+        Self { serial: next_serial(), policy: Arc::new(Policy::new(plan)), neighbours }
     }
 
     /// The tables that follow these if only neighbours have changed. Takes no time for routes.
     #[must_use]
     pub fn with_neighbours(&self, plans: &[NeighbourPlan]) -> Self {
         let neighbours = Neighbours::new(plans, Some(&self.neighbours));
-        Self { policy: Arc::clone(&self.policy), neighbours }
+        Self { serial: next_serial(), policy: Arc::clone(&self.policy), neighbours }
+    }
+
+    /// A number that no other tables of this process have: what was looked up in tables of the same number still holds.
+    #[inline]
+    #[must_use]
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// [`Way::wants_probe`], of a way that was found in tables of the same serial number. False for a place of others.
+    #[inline]
+    #[must_use]
+    pub fn wants_probe(&self, neighbour: NeighbourPlace) -> bool {
+        self.neighbours.at(neighbour.0).is_some_and(Neighbour::take_poke)
     }
 
     /// What is needed to send a datagram to `destination`, from `source` if it has been chosen already.
@@ -145,8 +172,9 @@ impl IpRoutes {
         let link = self.policy.links.at(hop.link).ok_or(NoWay::UnsupportedLink)?;
         let egress = link.egress?;
         let source = source.or_else(|| self.policy.source(route, hop, destination)).ok_or(NoWay::NoSource)?;
-        let neighbour = self.neighbours.get(link.index, hop.gateway.unwrap_or(destination));
-        let neighbour = neighbour.ok_or(NoWay::Unresolved)?;
+        let place = self.neighbours.place(link.index, hop.gateway.unwrap_or(destination));
+        let place = place.ok_or(NoWay::Unresolved)?;
+        let neighbour = self.neighbours.at(place).ok_or(NoWay::Unresolved)?;
         Ok(Way {
             link: egress.link,
             tags: egress.tags,
@@ -155,6 +183,7 @@ impl IpRoutes {
             mtu: route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)),
             source,
             neighbour,
+            place: NeighbourPlace(place),
         })
     }
 
@@ -208,6 +237,12 @@ impl IpRoutes {
     pub fn poke(&self, link: LinkIndex, address: IpAddr) -> bool {
         self.neighbours.get(link, address.to_canonical()).map(Neighbour::poke).is_some()
     }
+}
+
+/// Numbers tables; 64 bits do not run out.
+fn next_serial() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 /// How large the tables are.

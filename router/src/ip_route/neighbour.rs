@@ -57,10 +57,20 @@ impl Neighbours {
         self.shared(link, address).map(|entry| &**entry)
     }
 
+    /// Where it stands, for [`Self::at`].
+    #[inline]
+    pub(super) fn place(&self, link: LinkIndex, address: IpAddr) -> Option<usize> {
+        self.keys.binary_search(&key(link, address)).ok()
+    }
+
+    #[inline]
+    pub(super) fn at(&self, place: usize) -> Option<&Neighbour> {
+        self.entries.get(place).map(|entry| &**entry)
+    }
+
     #[inline]
     fn shared(&self, link: LinkIndex, address: IpAddr) -> Option<&Arc<Neighbour>> {
-        let place = self.keys.binary_search(&key(link, address)).ok()?;
-        self.entries.get(place)
+        self.entries.get(self.place(link, address)?)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -6,6 +6,7 @@
 //!                   basis <- Front              what the payload's edits leave of the checksum that it came with
 //!                     |
 //! frame <- write <- Outgoing, Envelope          headers put in front of the payload, where it stands by then
+//!           `----- Prepared                     the same for many datagrams of one way
 //! ```
 //!
 //! Every header's file has its `BYTES`, a struct of the fields that matter, a `read` that gives it and the place of what it carries, and a `write`
@@ -41,8 +42,9 @@ mod checksum_x86_64;
 pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
+mod prepared;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod udp;
 pub mod vlan;
 
@@ -54,6 +56,7 @@ use core::ops::Range;
 use ethernet::{Ethernet, Mac};
 use ipv4::Ipv4;
 use ipv6::Ipv6;
+pub use prepared::Prepared;
 use udp::Udp;
 use vlan::{Tag, Tags, Vlan};
 

@@ -49,3 +49,4 @@ pub mod port;
 pub mod ring;
 pub mod socket;
 pub mod umem;
+mod ways;

@@ -19,10 +19,11 @@ use super::listeners::Listeners;
 use super::ring::FillLevel;
 use super::socket::{Tx, WorkerSockets};
 use super::umem::{Frame, Umem};
+use super::ways::{Ends, Ways};
 use crate::io::{Datagram, Flow, Io, ListenerIndex, Verdict};
-use crate::ip_route::{IpRoutes, NoWay};
+use crate::ip_route::IpRoutes;
 use crate::stats::{Counter, Handover as Why, Refused, Stats};
-use crate::wire::{self, Basis, Checksum, Envelope, HEADERS_BYTES_MAX, Outgoing};
+use crate::wire::{self, Basis, Checksum, HEADERS_BYTES_MAX};
 use arc_swap::{ArcSwap, Cache};
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
@@ -71,6 +72,7 @@ pub struct Supplier {
 struct Sender {
     shared: Arc<Shared>,
     routes: Cache<Arc<ArcSwap<IpRoutes>>, Arc<IpRoutes>>,
+    ways: Ways,
     tx: Vec<Tx>,
     stack: Stack,
     worker: usize,
@@ -132,9 +134,6 @@ impl Waiting {
     }
 }
 
-/// The path MTU that every IPv6 link has to have (RFC 8200 5).
-const IPV6_MTU_MIN: usize = 1_280;
-
 /// How often a transmit ring that does not get empty is brought to the kernel's attention again, for a whole batch.
 ///
 /// In copy mode the kernel sends 32 frames a call (`TX_BATCH_SIZE` in `net/xdp/xsk.c`), so a ring of 2,048 takes 64. A device that is still full then is not
@@ -163,6 +162,7 @@ impl Port {
         let sender = Sender {
             shared: Arc::clone(&shared),
             routes,
+            ways: Ways::new(),
             tx,
             stack,
             worker: sockets.worker,
@@ -280,7 +280,11 @@ impl Sender {
         let Some(room) = bytes.get_mut(HEADERS_BYTES_MAX..) else { return self.refuse(Refused::Descriptor) };
         let in_room = |place: usize| (packet.start + place).saturating_sub(HEADERS_BYTES_MAX);
         let (start, end) = (in_room(received.payload.start), in_room(received.payload.end));
-        let mut datagram = Datagram::new(room, start, end, flow).noting_front();
+        let mut datagram = Datagram::new(room, start, end, flow);
+        // Else the checksum is not made from what it was, so that the front's sum is of no use.
+        if checksum == Checksum::Right {
+            datagram = datagram.noting_front();
+        }
         let Verdict::Transmit { egress, to } = forward(&mut datagram) else { return None };
         let Range { start, end } = datagram.range();
         let payload = start + HEADERS_BYTES_MAX..end + HEADERS_BYTES_MAX;
@@ -327,35 +331,24 @@ impl Sender {
     #[inline]
     fn address(&mut self, frame: &mut Frame, departure: &Departure) -> Result<(usize, Range<usize>), Why> {
         let Departure { payload, to, source, port, basis, .. } = departure;
-        let way = self.routes.load().look_up(*source, to.ip()).map_err(why)?;
-        let if_indexes = &self.shared.if_indexes;
-        let interface =
-            if_indexes.iter().position(|index| *index == way.link.0).ok_or(Why::OtherInterface)?;
-        let headers = if to.is_ipv6() { wire::ipv6::BYTES } else { wire::ipv4::BYTES } + wire::udp::BYTES;
-        let mtu = if to.is_ipv6() { IPV6_MTU_MIN.min(way.mtu as usize) } else { way.mtu as usize };
-        if headers + payload.len() > mtu {
+        let routes = self.routes.load();
+        let ends = Ends { to: *to, source: *source, port: *port };
+        let way = self.ways.find(routes, &self.shared.if_indexes, &ends)?;
+        if payload.len() > way.payload_bytes_max {
             return Err(Why::TooLarge);
         }
         let handovers = &self.shared.handovers;
         if self.waiting.holds_back(to.ip(), || handovers.sent(self.worker)) {
             return Err(Why::Order);
         }
-        if way.wants_probe() {
+        if routes.wants_probe(way.neighbour) {
             handovers.ask_for(Probe { egress: departure.egress, to: *to, source: *source });
         }
-        let envelope =
-            Envelope { source_mac: way.source_mac, destination_mac: way.destination_mac, vlans: way.tags };
-        let outgoing = Outgoing {
-            source: SocketAddr::new(way.source, *port),
-            destination: SocketAddr::new(to.ip().to_canonical(), to.port()),
-            identification: self.identification,
-            basis: *basis,
-        };
-        self.identification = self.identification.wrapping_add(1);
+        let identification = self.identification;
+        self.identification = identification.wrapping_add(1);
         let bytes = self.shared.umem.bytes(frame);
-        // What cannot be written here (families that differ, say) is the kernel's to refuse.
-        let packet = wire::write(bytes, payload.clone(), &envelope, &outgoing).map_err(|_| Why::NoRoute)?;
-        Ok((interface, packet))
+        let packet = way.headers.write(bytes, payload.clone(), identification, *basis);
+        Ok((way.interface, packet.map_err(|_| Why::NoRoute)?))
     }
 
     #[cold]
@@ -422,18 +415,6 @@ struct Departure {
     source: Option<IpAddr>,
     port: u16,
     basis: Basis,
-}
-
-/// Why the kernel has to send what the tables tell no way for.
-fn why(no_way: NoWay) -> Why {
-    match no_way {
-        NoWay::Unresolved => Why::NoNeighbour,
-        NoWay::LinkDown => Why::LinkDown,
-        NoWay::Local | NoWay::UnsupportedLink => Why::OtherInterface,
-        NoWay::NoRoute | NoWay::Discarded | NoWay::NotUnicast | NoWay::Unsupported | NoWay::NoSource => {
-            Why::NoRoute
-        }
-    }
 }
 
 impl Io for Port {

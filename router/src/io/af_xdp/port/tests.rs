@@ -14,6 +14,7 @@ use crate::ip_route::{
 };
 use crate::stats::Totals;
 use crate::wire::vlan::{Tag, Tags};
+use crate::wire::{Envelope, Outgoing};
 
 const FRAMES: u32 = 1_024;
 const PUBLIC: u32 = 2;
