@@ -186,7 +186,7 @@ mod tests {
         for (payload, why) in [
             (HEADERS_BYTES_MAX - 1..HEADERS_BYTES_MAX, Unwritable::NoRoom),
             (HEADERS_BYTES_MAX..frame.len() + 1, Unwritable::NoRoom),
-            (HEADERS_BYTES_MAX + 1..HEADERS_BYTES_MAX, Unwritable::NoRoom),
+            (Range { start: HEADERS_BYTES_MAX + 1, end: HEADERS_BYTES_MAX }, Unwritable::NoRoom),
             (HEADERS_BYTES_MAX..HEADERS_BYTES_MAX + 65_508, Unwritable::TooLong),
         ] {
             assert_eq!(
