@@ -12,6 +12,7 @@ use sluice::sip::scan::LineEnds;
 use sluice::stats::Stats;
 
 pub mod grow;
+pub mod load;
 
 /// One message, a node that it comes to, and a worker's scratch.
 #[derive(Debug)]
