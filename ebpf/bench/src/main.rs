@@ -49,7 +49,7 @@ pub fn generate(context: XdpContext) -> u32 {
     generate_one(&context).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// Waits until the next message is due and makes the frame that message.
+/// Waits until the next message is due and makes the frame, which has [`FRAME_BYTES_MAX`] bytes, that message.
 #[inline(always)]
 fn generate_one(context: &XdpContext) -> Option<u32> {
     let number = get(State::Sent);
@@ -58,14 +58,13 @@ fn generate_one(context: &XdpContext) -> Option<u32> {
     if !(TAG_BYTES + TAIL_BYTES..=FRAME_BYTES_MAX).contains(&length) {
         return None;
     }
-    let there = context.data_end() - context.data();
     let bytes = ptr::from_ref(&template.bytes).cast_mut().cast::<c_void>();
     let (first, second) = shared::tag((get(State::Run) as u32 % RUNS) * MESSAGES_MAX | number as u32 % MESSAGES_MAX);
     let mut tag = [first, second];
     let tag_at = (length - TAIL_BYTES - TAG_BYTES) as u32;
     // SAFETY: the verifier has seen that `length` is within the template, and the helpers look at the frame's bounds themselves.
     unsafe {
-        if bpf_xdp_adjust_tail(context.ctx, length as i32 - there as i32) != 0
+        if bpf_xdp_adjust_tail(context.ctx, length as i32 - FRAME_BYTES_MAX as i32) != 0
             || bpf_xdp_store_bytes(context.ctx, 0, bytes, length as u32) != 0
             || bpf_xdp_store_bytes(context.ctx, tag_at, tag.as_mut_ptr().cast(), TAG_BYTES as u32) != 0
         {
@@ -76,7 +75,7 @@ fn generate_one(context: &XdpContext) -> Option<u32> {
     if number == 0 {
         set(State::Start, now);
     }
-    let mut due = get(State::Start) + (number * get(State::Period) >> PERIOD_SHIFT);
+    let mut due = get(State::Start) + ((number * get(State::Period)) >> PERIOD_SHIFT);
     if now < due {
         // SAFETY: the callback takes what it is given here, which outlives the call.
         unsafe { bpf_loop(LOOKS_MAX, is_due as *mut c_void, (&raw mut due).cast(), 0) };
