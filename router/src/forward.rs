@@ -8,6 +8,7 @@
 use crate::edit::Edits;
 use crate::io::{Datagram, Flow, Verdict};
 use crate::proxy::decision::{Decision, Refusal, Witness};
+use crate::proxy::egress::Choices;
 use crate::proxy::reply_rate::ReplyLimiter;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::{Incoming, reply, request, response};
@@ -20,6 +21,7 @@ use crate::stats::{Absorbed, Counter, Reason, Stats};
 pub struct Forwarder {
     message: Message,
     edits: Edits,
+    choices: Choices,
     replies: ReplyLimiter,
 }
 
@@ -103,7 +105,13 @@ impl Forwarder {
                 refuse(&incoming, Refusal::Reply(reason), &mut self.edits)
             }
             (Some(StartLine::Request { method, method_span, uri }), None) => {
-                match request::decide(incoming, (method, method_span, uri), &mut self.edits, witness) {
+                match request::decide(
+                    incoming,
+                    (method, method_span, uri),
+                    &mut self.edits,
+                    &mut self.choices,
+                    witness,
+                ) {
                     Ok((egress, to)) => Decision::Forward { egress, to },
                     Err(refusal) => refuse(&incoming, refusal, &mut self.edits),
                 }

@@ -162,7 +162,7 @@ impl Edits {
     #[inline(always)]
     pub fn apply(&mut self, datagram: &mut Datagram<'_>) -> Result<(), Unfit> {
         let last = usize::from(self.end);
-        let old_len = datagram.payload().len();
+        let old_len = datagram.range().len();
         if self.unfit || self.text.is_full() || last > old_len {
             return Err(Unfit);
         }

@@ -31,13 +31,12 @@ pub fn put_record_route(text: &mut Text, key: Option<(&Key, Call)>, ingress: &Li
 
 /// Whether `seal` proves that this cluster wrote the URI that it stands in into a Record-Route of this call.
 ///
-/// `this` is the listener that the URI names, `partner` the one that the other value of the pair names, if there is one.
+/// `call` is the digest of `call_id` by the current key. `this` is the listener that the URI names, `partner` the one that the other value of the pair names, if there is one.
 #[inline]
 #[must_use]
-pub fn prove(
+pub fn prove<'b>(
     keys: &Keys,
-    call_id: &[u8],
-    call: Call,
+    (call, call_id): (Call, impl FnOnce() -> &'b [u8]),
     seal: &[u8],
     this: &Listener,
     partner: Option<&Listener>,
@@ -50,7 +49,7 @@ pub fn prove(
         (Position::Ingress, Some(partner)) => (this, partner),
         (Position::Egress | Position::Ingress, None) => return Proof::Wrong,
     };
-    let call = if key.id == keys.current.id { call } else { key.call(call_id) };
+    let call = if key.id == keys.current.id { call } else { key.call(call_id()) };
     if spells(hash, key.route_seal(call, ingress.id, egress.id, position)) {
         Proof::Proven
     } else {

@@ -5,6 +5,7 @@
 use super::Incoming;
 use super::branch::{self, Filling, Stamp};
 use super::decision::{Proof, Refusal, Step, Witness};
+use super::egress::Choices;
 use super::identity::{Owner, default_port};
 use super::loop_mark;
 use super::own_route::{OwnRoute, Place};
@@ -41,6 +42,7 @@ pub fn decide<'a, W: Witness>(
     incoming: Incoming<'a>,
     (method, method_span, request_uri): (Method, Span, Span),
     edits: &mut Edits,
+    choices: &mut Choices,
     witness: &mut W,
 ) -> Result<Forwarded, Refusal<'a>> {
     let Incoming { snapshot, flow, bytes, message } = incoming;
@@ -64,6 +66,7 @@ pub fn decide<'a, W: Witness>(
     let mut request = Request {
         ingress,
         edits,
+        choices,
         witness,
         method,
         method_span,
@@ -97,6 +100,7 @@ struct Request<'a, 'e, W> {
     incoming: Incoming<'a>,
     ingress: &'a Listener,
     edits: &'e mut Edits,
+    choices: &'e mut Choices,
     witness: &'e mut W,
     method: Method,
     method_span: Span,
@@ -246,9 +250,8 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
             Owner::Domain => None,
         };
         let Some(this) = listener(this) else { return Proof::Wrong };
-        let call_id = message.value(Name::CallId, bytes);
-        let partner = partner.and_then(listener);
-        record_route::prove(&snapshot.keys, call_id, self.call, seal.of(bytes), this, partner)
+        let call = (self.call, || message.value(Name::CallId, bytes));
+        record_route::prove(&snapshot.keys, call, seal.of(bytes), this, partner.and_then(listener))
     }
 
     /// 16.4, last paragraph: a `maddr` of ours goes, with the port and transport that belonged to it.
@@ -362,11 +365,11 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
 
     /// The listener to leave by: the one that a pair or a rule names, which then must do, or the ingress if it can, or the first that can.
     #[inline(always)]
-    fn egress(&self, wanted: Option<ListenerIndex>, to: SocketAddr) -> Result<ListenerIndex, Reason> {
+    fn egress(&mut self, wanted: Option<ListenerIndex>, to: SocketAddr) -> Result<ListenerIndex, Reason> {
         let snapshot = self.incoming.snapshot;
         match wanted {
             Some(index) => snapshot.listener(index).filter(|l| l.reaches(to.ip())).map(|_| index),
-            None => snapshot.egress(self.incoming.flow.listener, to.ip()),
+            None => snapshot.egress(self.choices, self.incoming.flow.listener, to.ip()),
         }
         .ok_or(Reason::NoListener)
     }

@@ -1,6 +1,6 @@
 //! The immutable tables that a decision reads. The control plane builds one from a [`Plan`] and publishes it; workers only read.
 
-use super::egress::Egress;
+use super::egress::{Choices, Egress};
 use super::identity::{Authority, AuthorityHost, Identity, Owner};
 use super::prefix::Prefixes;
 use super::rules::{Action, Rule, Rules};
@@ -229,10 +229,15 @@ impl Snapshot {
     }
 
     /// The listener to leave by towards `address`: `preferred` if it can, else the first that can.
-    #[inline]
+    #[inline(always)]
     #[must_use]
-    pub fn egress(&self, preferred: ListenerIndex, address: IpAddr) -> Option<ListenerIndex> {
-        self.egress.choose(&self.listeners, preferred, address)
+    pub fn egress(
+        &self,
+        choices: &mut Choices,
+        preferred: ListenerIndex,
+        address: IpAddr,
+    ) -> Option<ListenerIndex> {
+        self.egress.choose(&self.listeners, choices, preferred, address)
     }
 
     /// Targets must be addresses that a packet can be sent to, others than our own, and that their egress listener reaches.
