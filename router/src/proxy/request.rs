@@ -26,7 +26,7 @@ use crate::sip::start_line::Method;
 use crate::sip::uri::{Scheme, Uri};
 use crate::sip::via::Via;
 use crate::stats::{Absorbed, Reason};
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 /// Where a request goes, and the listener it leaves by.
 pub type Forwarded = (ListenerIndex, SocketAddr);
@@ -498,22 +498,25 @@ fn put_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
 /// The address of a next hop (16.6 step 7; RFC 3263 4 for literal addresses).
 #[inline(always)]
 fn next_hop(uri: &Uri, bytes: &[u8]) -> Result<SocketAddr, Reason> {
-    let host_port = match uri.scheme {
-        Scheme::Sip => uri.host_port.ok_or(Reason::NextHopName)?,
-        Scheme::Sips => return Err(Reason::NextHopTransport),
-        Scheme::Tel => return Err(Reason::NextHopName),
-        Scheme::Other => return Err(Reason::UnsupportedScheme),
+    let host_port = match (uri.scheme, &uri.host_port) {
+        (Scheme::Sip, Some(host_port)) => host_port,
+        (Scheme::Sip, None) | (Scheme::Tel, _) => return Err(Reason::NextHopName),
+        (Scheme::Sips, _) => return Err(Reason::NextHopTransport),
+        (Scheme::Other, _) => return Err(Reason::UnsupportedScheme),
     };
-    if let Some(transport) = uri.transport
+    if let Some(transport) = &uri.transport
         && !scan::is_ignoring_case(transport.value.of(bytes), b"udp")
     {
         return Err(Reason::NextHopTransport);
     }
-    let address = match uri.maddr {
-        Some(maddr) => host::address(maddr.value.of(bytes)),
-        None => host_port.host.address,
-    };
     let port = host_port.port.unwrap_or(default_port(false));
-    let address = SocketAddr::new(address.ok_or(Reason::NextHopName)?, port);
+    let address = match (&uri.maddr, &host_port.host.address) {
+        (None, Some(IpAddr::V4(address))) => SocketAddr::V4(SocketAddrV4::new(*address, port)),
+        (None, Some(IpAddr::V6(address))) => SocketAddr::new((*address).into(), port),
+        (None, None) => return Err(Reason::NextHopName),
+        (Some(maddr), _) => {
+            SocketAddr::new(host::address(maddr.value.of(bytes)).ok_or(Reason::NextHopName)?, port)
+        }
+    };
     if is_usable(address) { Ok(address) } else { Err(Reason::NextHopAddress) }
 }

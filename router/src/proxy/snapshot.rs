@@ -276,12 +276,16 @@ impl Snapshot {
 }
 
 /// Whether a datagram can be sent to `address`: not unspecified, multicast or broadcast, and the port not 0.
-#[inline]
+#[inline(always)]
 #[must_use]
 pub fn is_usable(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
+    match address {
+        SocketAddr::V4(v4) => {
+            let ip = v4.ip();
+            v4.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast()
+        }
+        SocketAddr::V6(v6) => v6.port() != 0 && !v6.ip().is_unspecified() && !v6.ip().is_multicast(),
+    }
 }
 
 fn build_listeners(plans: &[ListenerPlan]) -> Result<Vec<Listener>, PlanError> {

@@ -25,56 +25,61 @@ pub struct HostPort {
 }
 
 impl HostPort {
-    /// None, to be filled.
+    /// None, to be filled by [`Self::read`].
     pub const NOTHING: Self =
         Self { host: Host { span: Span::empty_at(0), address: None }, port: None, end: 0 };
+
+    /// [`read_host_port`] into [`Self::NOTHING`], where it lies. An address that was written in parts and is moved as a whole makes the CPU wait.
+    #[inline(always)]
+    pub fn read(&mut self, bytes: &[u8], at: usize, end: usize, spaces: bool) -> bool {
+        let stop;
+        if bytes.get(at).is_some_and(u8::is_ascii_digit)
+            && let Some((address, ipv4_end)) = leading_ipv4(bytes, at, end)
+        {
+            self.host.span = Span::new(at, ipv4_end);
+            self.host.address = Some(IpAddr::V4(address));
+            stop = ipv4_end;
+        } else if let Some((host, host_end)) = read_name_or_ipv6(bytes, at, end) {
+            self.host = host;
+            stop = host_end;
+        } else {
+            return false;
+        }
+        self.end = stop;
+        match bytes.get(stop) {
+            Some(b':') if stop < end => self.read_port(bytes, stop + 1, end, spaces),
+            Some(byte) if spaces && stop < end && scan::is(*byte, scan::LWS) => {
+                let colon = scan::skip(bytes, stop, end, scan::LWS);
+                colon >= end || bytes[colon] != b':' || self.read_port(bytes, colon + 1, end, spaces)
+            }
+            _ => true,
+        }
+    }
+
+    #[inline(always)]
+    fn read_port(&mut self, bytes: &[u8], at: usize, end: usize, spaces: bool) -> bool {
+        let is_blank = |byte: &u8| scan::is(*byte, scan::LWS);
+        let skips = spaces && bytes.get(at).is_some_and(is_blank);
+        let from = if skips { scan::skip(bytes, at, end, scan::LWS) } else { at };
+        let (count, value) = scan::leading_decimal(scan::word(bytes, from));
+        let port_end = from + count as usize;
+        if count == 0 || port_end > end || value > u64::from(u16::MAX) {
+            return false;
+        }
+        self.port = Some(value as u16);
+        self.end = port_end;
+        true
+    }
 }
 
 /// Reads `host [":" port]` at `at`. With `spaces`, white space may stand around the colon, as `sent-by` allows (COLON is SWS ":" SWS).
 ///
 /// `None` when there is no host, an IPv6 reference does not parse, or a port is not a number up to 65535.
-#[inline(always)]
+#[inline]
 #[must_use]
 pub fn read_host_port(bytes: &[u8], at: usize, end: usize, spaces: bool) -> Option<HostPort> {
-    let (host, stop) = read_host(bytes, at, end)?;
-    match bytes.get(stop) {
-        Some(b':') if stop < end => read_port(bytes, host, stop + 1, end, spaces),
-        Some(byte) if spaces && stop < end && scan::is(*byte, scan::LWS) => {
-            let colon = scan::skip(bytes, stop, end, scan::LWS);
-            if colon < end && bytes[colon] == b':' {
-                return read_port(bytes, host, colon + 1, end, spaces);
-            }
-            Some(HostPort { host, port: None, end: stop })
-        }
-        _ => Some(HostPort { host, port: None, end: stop }),
-    }
-}
-
-#[inline(always)]
-fn read_port(bytes: &[u8], host: Host, at: usize, end: usize, spaces: bool) -> Option<HostPort> {
-    let is_blank = |byte: &u8| scan::is(*byte, scan::LWS);
-    let from = if spaces && bytes.get(at).is_some_and(is_blank) {
-        scan::skip(bytes, at, end, scan::LWS)
-    } else {
-        at
-    };
-    let (count, value) = scan::leading_decimal(scan::word(bytes, from));
-    let i = from + count as usize;
-    if count == 0 || i > end {
-        return None;
-    }
-    let port = u16::try_from(value).ok()?;
-    Some(HostPort { host, port: Some(port), end: i })
-}
-
-#[inline(always)]
-fn read_host(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize)> {
-    if bytes.get(at).is_some_and(u8::is_ascii_digit)
-        && let Some((address, stop)) = leading_ipv4(bytes, at, end)
-    {
-        return Some((Host { span: Span::new(at, stop), address: Some(IpAddr::V4(address)) }, stop));
-    }
-    read_name_or_ipv6(bytes, at, end)
+    let mut host_port = HostPort::NOTHING;
+    host_port.read(bytes, at, end, spaces).then_some(host_port)
 }
 
 #[inline(never)]
@@ -92,21 +97,21 @@ fn read_name_or_ipv6(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize
 #[inline]
 #[must_use]
 pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let (address, len) = scan::dotted_quad(text, 0)?;
-    (len == text.len()).then(|| Ipv4Addr::from_bits(address))
+    let quad = scan::dotted_quad(text, 0)?;
+    (quad.len() == text.len()).then(|| Ipv4Addr::from_bits(quad.address()))
 }
 
 /// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
 #[inline(always)]
 fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
-    let (address, len) = scan::dotted_quad(bytes, at)?;
-    let stop = at + len;
+    let quad = scan::dotted_quad(bytes, at)?;
+    let stop = at + quad.len();
     let ends = match bytes.get(stop) {
         Some(byte) if stop < end => !scan::is(*byte, HOST),
         // What ends a value is no part of a quad: it ends in front of white space, a bracket, or the like.
         _ => stop == end,
     };
-    ends.then(|| (Ipv4Addr::from_bits(address), stop))
+    ends.then(|| (Ipv4Addr::from_bits(quad.address()), stop))
 }
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).
 #[must_use]

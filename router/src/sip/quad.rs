@@ -1,5 +1,35 @@
 //! Dotted quads: the 81 shapes that four parts of one to three digits can have, and the plain way to read one.
 
+use core::num::NonZeroU64;
+
+/// A dotted quad that was read: its address, and its length in the text. One word, because what is returned through memory in several parts and read back
+/// in one costs more than reading it does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quad(NonZeroU64);
+
+impl Quad {
+    /// `None` for a length of 0.
+    #[inline(always)]
+    pub(super) fn new(address: u32, len: u32) -> Option<Self> {
+        NonZeroU64::new(u64::from(len) << 32 | u64::from(address)).filter(|_| len > 0).map(Self)
+    }
+
+    /// The address, as [`core::net::Ipv4Addr::from_bits`] takes it.
+    #[inline(always)]
+    #[must_use]
+    pub fn address(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    /// How many bytes it is long.
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(self) -> usize {
+        (self.0.get() >> 32) as usize
+    }
+}
+
 /// What the bits of a shape are multiplied with so that the upper eight bits of 32 tell them apart.
 const FACTOR: u32 = 0x372d_a969;
 
@@ -52,7 +82,7 @@ pub(super) fn shape(ends: u32) -> Option<&'static [u8; 16]> {
 }
 
 /// The dotted quad that `part` begins with, and its length, read byte by byte.
-pub(super) fn read(part: &[u8; 16]) -> Option<(u32, usize)> {
+pub(super) fn read(part: &[u8; 16]) -> Option<Quad> {
     let (mut address, mut number, mut begin, mut dots) = (0u32, 0u32, 0, 0);
     let is_inside = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
     let stop = part.iter().position(|byte| !is_inside(byte))?;
@@ -68,7 +98,7 @@ pub(super) fn read(part: &[u8; 16]) -> Option<(u32, usize)> {
         }
     }
     let whole = dots == 3 && number <= 255 && stop.wrapping_sub(begin + 1) <= 2;
-    whole.then_some((address << 8 | number, stop))
+    Quad::new(address << 8 | number, stop as u32).filter(|_| whole)
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -81,7 +111,12 @@ mod tests {
         let both = |text: &str, expected: Option<(u32, usize)>| {
             let mut part = [0; 16];
             part[..text.len()].copy_from_slice(text.as_bytes());
-            assert_eq!((read(&part), scan_x86_64::dotted_quad(&part)), (expected, expected), "{text}");
+            let both = [read(&part), scan_x86_64::dotted_quad(&part)];
+            assert_eq!(
+                both.map(|quad| quad.map(|quad| (quad.address(), quad.len()))),
+                [expected; 2],
+                "{text}"
+            );
         };
         let parts = ["0", "7", "00", "42", "001", "99", "100", "255", "256", "999", "", "1234"];
         for first in parts {

@@ -1,5 +1,6 @@
 //! Bytes and classes of bytes: where lines end, what a token is made of, what counts as white space.
 
+pub use super::quad::Quad;
 #[cfg(not(target_arch = "x86_64"))]
 use super::scan_portable as native;
 #[cfg(target_arch = "x86_64")]
@@ -284,8 +285,11 @@ pub(super) fn last_bytes(bytes: &[u8], at: usize) -> u128 {
 /// Each part is one to three digits and at most 255. What comes after it, which may be a further dot, is the caller's to look at.
 #[inline(always)]
 #[must_use]
-pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
-    native::dotted_quad(&long_word(bytes, at).to_le_bytes())
+pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<Quad> {
+    match part(bytes, at) {
+        Some(part) => native::dotted_quad(part),
+        None => native::dotted_quad(&last_bytes(bytes, at).to_le_bytes()),
+    }
 }
 
 /// 16 hexadecimal digits, lower-case, most significant first.

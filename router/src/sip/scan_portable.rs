@@ -131,7 +131,7 @@ fn equal_bits(part: u64, byte: u8) -> u64 {
 /// The dotted quad that `part` begins with, and its length; `None` where there is none.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
+pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<super::quad::Quad> {
     super::quad::read(part)
 }
 

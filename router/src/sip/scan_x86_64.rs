@@ -8,7 +8,7 @@
 
 use super::Message;
 use super::message::clean;
-use super::quad;
+use super::quad::{self, Quad};
 use super::scan::{Bitmaps, Lanes, Work};
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
@@ -415,7 +415,7 @@ fn mask(found: __m128i) -> u32 {
 
 /// The dotted quad that `part` begins with, and its length; `None` where there is none. What comes after it is the caller's to look at.
 #[inline]
-pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
+pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<Quad> {
     match Avx2::new() {
         // SAFETY: the CPU has AVX2, and nothing else is asked of the caller.
         Some(_) => unsafe { dotted_quad_avx2(part) },
@@ -426,7 +426,7 @@ pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<(u32, usize)> {
 /// The bits of dots and of the end name the lengths of the four parts; a shuffle brings each part into a word of its own, where three products make it a number.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn dotted_quad_avx2(part: &[u8; 16]) -> Option<(u32, usize)> {
+fn dotted_quad_avx2(part: &[u8; 16]) -> Option<Quad> {
     let part = load(part, 0);
     let dots = mask(equal(part, b'.'));
     let stop = (!(mask(within(part, b'0', b'9')) | dots)).trailing_zeros();
@@ -442,7 +442,7 @@ fn dotted_quad_avx2(part: &[u8; 16]) -> Option<(u32, usize)> {
     }
     let words = _mm_packs_epi32(numbers, numbers);
     let address = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u32;
-    Some((address.swap_bytes(), stop as usize))
+    Quad::new(address.swap_bytes(), stop)
 }
 
 /// The 16 hexadecimal digits of `number`, lower-case, most significant first.

@@ -1,6 +1,6 @@
 //! SIP, SIPS and tel URIs (RFC 3261 19.1, 25.1; RFC 3966).
 
-use super::host::{self, HostPort};
+use super::host::HostPort;
 use super::params::{self, Param};
 use super::scan::{self, NOT_IN_URI, word_of};
 use super::span::Span;
@@ -130,16 +130,19 @@ fn read_sip(uri: &mut Uri, bytes: &[u8], at: usize, end: usize) -> Option<()> {
         uri.user = Span::new(at, stop);
         host_at = stop + 1;
     }
-    let host_port = host::read_host_port(bytes, host_at, end, false)?;
-    uri.host_port = Some(host_port);
-    if host_port.end == end {
+    let host_port = uri.host_port.insert(HostPort::NOTHING);
+    if !host_port.read(bytes, host_at, end, false) {
+        return None;
+    }
+    let host_end = host_port.end;
+    if host_end == end {
         return Some(());
     }
     // Nor does what ends a line, or a URI, stand anywhere behind it: this text may become a Request-URI.
-    if stop < end && scan::find_at_or_not_in_uri(bytes, host_port.end, end) != end {
+    if stop < end && scan::find_at_or_not_in_uri(bytes, host_end, end) != end {
         return None;
     }
-    read_sip_params(uri, bytes, host_port.end, end)
+    read_sip_params(uri, bytes, host_end, end)
 }
 
 /// What follows host and port.

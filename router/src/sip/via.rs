@@ -1,6 +1,6 @@
 //! One value of a Via header field (RFC 3261 20.42, 25.1 `via-parm`; RFC 3581 `rport`).
 
-use super::host::{self, HostPort};
+use super::host::HostPort;
 use super::params::{self, Param};
 use super::scan::{self, LWS, word_of};
 use super::span::Span;
@@ -72,11 +72,13 @@ impl Via {
         let Some((transport, sent_by_at, is_sip_2)) = read_sent_protocol(bytes, start, end) else {
             return false;
         };
-        let Some(sent_by) = host::read_host_port(bytes, sent_by_at, end, true) else { return false };
-        self.span = Span::new(start, sent_by.end);
+        if !self.sent_by.read(bytes, sent_by_at, end, true) {
+            return false;
+        }
+        let sent_by_end = self.sent_by.end;
+        self.span = Span::new(start, sent_by_end);
         self.transport = transport;
-        self.sent_by = sent_by;
-        self.params = sent_by.end;
+        self.params = sent_by_end;
         self.proper = is_sip_2 && read_params(self, bytes, end).is_some();
         true
     }
