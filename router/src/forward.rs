@@ -6,8 +6,8 @@
 #![forbid(unsafe_code)]
 
 use crate::edit::Edits;
-use crate::io::{Datagram, Flow, Verdict};
-use crate::proxy::decision::{Decision, Refusal, Witness};
+use crate::io::{Datagram, Flow, ListenerIndex, Verdict};
+use crate::proxy::decision::{Decision, NextHop, Refusal, Stop, Witness};
 use crate::proxy::egress::Choices;
 use crate::proxy::reply_rate::ReplyLimiter;
 use crate::proxy::snapshot::Snapshot;
@@ -21,6 +21,8 @@ use crate::stats::{Absorbed, Counter, Reason, Stats};
 pub struct Forwarder {
     message: Message,
     edits: Edits,
+    /// Where the last request or response that is forwarded goes.
+    to: NextHop,
     choices: Choices,
     replies: ReplyLimiter,
 }
@@ -55,10 +57,10 @@ impl Forwarder {
         datagram: &mut Datagram<'_>,
     ) -> Verdict {
         stats.add(Counter::Received, 1);
-        let (payload, flow) = (datagram.payload(), datagram.flow);
+        let payload = datagram.payload();
         stats.add(Counter::ReceivedBytes, payload.len() as u64);
-        match self.decide(snapshot, &flow, payload, &mut ()) {
-            Decision::Forward { egress, to } => {
+        match self.route(snapshot, &datagram.flow, payload, &mut ()) {
+            Ok(egress) => {
                 let is_request = matches!(self.message.start_line(), Some(StartLine::Request { .. }));
                 datagram.truncate(self.message.end);
                 if self.edits.apply(datagram).is_err() {
@@ -68,14 +70,14 @@ impl Forwarder {
                     if is_request { Counter::ForwardedRequests } else { Counter::ForwardedResponses },
                     1,
                 );
-                Verdict::Transmit { egress, to }
+                Verdict::Transmit { egress, to: self.to.get() }
             }
-            Decision::Reply { reason, to } => self.reply(snapshot, stats, now_us, datagram, reason, to),
-            Decision::Absorb(why) => {
+            Err(Stop::Reply { reason, to }) => self.reply(snapshot, stats, now_us, datagram, reason, to),
+            Err(Stop::Absorb(why)) => {
                 stats.absorbed(why);
                 Verdict::Release
             }
-            Decision::Drop(reason) => {
+            Err(Stop::Drop(reason)) => {
                 stats.dropped(reason);
                 Verdict::Release
             }
@@ -83,7 +85,6 @@ impl Forwarder {
     }
 
     /// What is to become of `payload`, without doing it; the edits that go with the decision are in [`Self::edits`].
-    #[inline(always)]
     pub fn decide<W: Witness>(
         &mut self,
         snapshot: &Snapshot,
@@ -91,30 +92,45 @@ impl Forwarder {
         payload: &[u8],
         witness: &mut W,
     ) -> Decision {
+        match self.route(snapshot, flow, payload, witness) {
+            Ok(egress) => Decision::Forward { egress, to: self.to.get() },
+            Err(Stop::Reply { reason, to }) => Decision::Reply { reason, to },
+            Err(Stop::Absorb(why)) => Decision::Absorb(why),
+            Err(Stop::Drop(reason)) => Decision::Drop(reason),
+        }
+    }
+
+    /// The same: the listener that it leaves by, for [`Self::to`], or else what stops it.
+    #[inline(always)]
+    fn route<W: Witness>(
+        &mut self,
+        snapshot: &Snapshot,
+        flow: &Flow,
+        payload: &[u8],
+        witness: &mut W,
+    ) -> Result<ListenerIndex, Stop> {
         self.edits.clear();
-        if let Some(decision) = noise(payload) {
-            return decision;
+        if let Some(stop) = noise(payload) {
+            return Err(stop);
         }
         let fault = self.message.read(payload).err();
         let incoming = Incoming { snapshot, flow, bytes: payload, message: &self.message };
+        let (edits, to) = (&mut self.edits, &mut self.to);
         match (self.message.start_line(), fault) {
-            (None, fault) => Decision::Drop(fault.unwrap_or(Reason::NotSip)),
-            (Some(StartLine::Response { .. }), Some(reason)) => Decision::Drop(reason),
-            (Some(StartLine::Response { .. }), None) => response::decide(incoming, &mut self.edits, witness),
+            (None, fault) => Err(Stop::Drop(fault.unwrap_or(Reason::NotSip))),
+            (Some(StartLine::Response { .. }), Some(reason)) => Err(Stop::Drop(reason)),
+            (Some(StartLine::Response { .. }), None) => response::decide(incoming, edits, to, witness),
             (Some(StartLine::Request { .. }), Some(reason)) => {
-                refuse(&incoming, Refusal::Reply(reason), &mut self.edits)
+                Err(refuse(&incoming, Refusal::Reply(reason), edits))
             }
             (Some(StartLine::Request { method, method_span, uri }), None) => {
-                match request::decide(
-                    incoming,
-                    (method, method_span, uri),
-                    &mut self.edits,
-                    &mut self.choices,
-                    witness,
-                ) {
-                    Ok((egress, to)) => Decision::Forward { egress, to },
-                    Err(refusal) => refuse(&incoming, refusal, &mut self.edits),
-                }
+                let start_line = (method, method_span, uri);
+                let scratch = request::Scratch { edits, to, choices: &mut self.choices };
+                let refusal = match request::decide(incoming, start_line, scratch, witness) {
+                    Ok(egress) => return Ok(egress),
+                    Err(refusal) => refusal,
+                };
+                Err(refuse(&incoming, refusal, &mut self.edits))
             }
         }
     }
@@ -174,7 +190,7 @@ impl Forwarder {
         let flow = datagram.flow;
         let incoming = Incoming { snapshot, flow: &flow, bytes: datagram.payload(), message: &self.message };
         match refuse(&incoming, Refusal::Reply(Reason::TooLarge), &mut self.edits) {
-            Decision::Reply { reason, to } => self.reply(snapshot, stats, now_us, datagram, reason, to),
+            Stop::Reply { reason, to } => self.reply(snapshot, stats, now_us, datagram, reason, to),
             _ => {
                 stats.dropped(Reason::TooLarge);
                 Verdict::Release
@@ -203,32 +219,32 @@ impl scan::Work for Forward<'_, '_> {
 
 /// What a datagram is before it is parsed: keep-alives are absorbed, STUN and other noise dropped.
 #[inline]
-fn noise(payload: &[u8]) -> Option<Decision> {
+fn noise(payload: &[u8]) -> Option<Stop> {
     // A SIP start-line begins with a token, hence above all of these.
     let first = *payload.first().unwrap_or(&0);
     if payload.len() > 4 && first > b'\r' {
         return None;
     }
     if payload.len() <= 4 || payload.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Some(Decision::Absorb(Absorbed::KeepAlive));
+        return Some(Stop::Absorb(Absorbed::KeepAlive));
     }
     // RFC 8489 5: two zero bits, a type, a length, the magic cookie.
     let is_stun = first <= 3 && payload.len() >= 20 && payload[4..8] == [0x21, 0x12, 0xa4, 0x42];
-    Some(Decision::Drop(if is_stun { Reason::Stun } else { Reason::NotSip }))
+    Some(Stop::Drop(if is_stun { Reason::Stun } else { Reason::NotSip }))
 }
 
 /// Turns a refusal into a reply, or, where that cannot be sent, into a drop for the same reason.
 #[cold]
-fn refuse(incoming: &Incoming<'_>, refusal: Refusal<'_>, edits: &mut Edits) -> Decision {
+fn refuse(incoming: &Incoming<'_>, refusal: Refusal<'_>, edits: &mut Edits) -> Stop {
     let (reason, rule) = match refusal {
-        Refusal::Absorb(why) => return Decision::Absorb(why),
+        Refusal::Absorb(why) => return Stop::Absorb(why),
         Refusal::Reply(reason) => (reason, None),
         Refusal::Rule(reason, rule) => (reason, Some(rule)),
     };
     let Incoming { snapshot, flow, .. } = *incoming;
     let trusted = snapshot.listener(flow.listener).is_some_and(|l| snapshot.trusts(l, flow.source.ip()));
     match reply::compose(incoming, trusted, reason, rule, edits) {
-        Ok(to) => Decision::Reply { reason, to },
-        Err(reason) => Decision::Drop(reason),
+        Ok(to) => Stop::Reply { reason, to },
+        Err(reason) => Stop::Drop(reason),
     }
 }

@@ -8,6 +8,9 @@ use sluice_bench::{Frames, Rig};
 /// Calls of each stage with each message. The first warms up what is filled once; the last one counts, and the gate checks that the one before it agrees.
 const CALLS: usize = 3;
 
+/// Calls for each line that is printed when one stage goes on for ever.
+const CALLS_A_LINE: u32 = 1 << 20;
+
 /// What is counted, and nothing besides.
 mod measured {
     use sluice::io::Datagram;
@@ -51,7 +54,7 @@ const STAGES: [(&str, Stage); 5] = [
 ];
 
 fn main() {
-    // Given a stage and a message, that one for ever: something for `perf record` to look at.
+    // Given a stage and a message, that one for ever: something for `perf record` to look at. What it takes includes putting the message back.
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for (name, ..) in sluice_tests::CANONICAL {
         let mut rig = Rig::canonical(name);
@@ -72,7 +75,9 @@ fn main() {
                 }
             } else if *wanted == [stage, name] {
                 loop {
-                    call(&mut rig);
+                    let begin = std::time::Instant::now();
+                    (0..CALLS_A_LINE).for_each(|_| call(&mut rig));
+                    println!("{} ns a call", begin.elapsed().as_nanos() / u128::from(CALLS_A_LINE));
                 }
             }
         }

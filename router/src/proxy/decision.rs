@@ -4,7 +4,7 @@ use super::rules::Rule;
 use crate::io::ListenerIndex;
 use crate::sip::span::Span;
 use crate::stats::{Absorbed, Reason};
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// What becomes of a message. The edits that go with [`Decision::Forward`] and [`Decision::Reply`] are in the caller's list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,50 @@ pub enum Decision {
     Absorb(Absorbed),
     /// Send nothing, because something is wrong with it.
     Drop(Reason),
+}
+
+/// What becomes of a message that is not forwarded: the other decisions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// [`Decision::Reply`]
+    Reply {
+        /// Why.
+        reason: Reason,
+        /// Destination address and port.
+        to: SocketAddr,
+    },
+    /// [`Decision::Absorb`]
+    Absorb(Absorbed),
+    /// [`Decision::Drop`]
+    Drop(Reason),
+}
+
+/// The address of a next hop, in one place from where it is read to where it is used.
+///
+/// An address that was just written in parts and is then moved as a whole makes the CPU wait until the parts are in the cache: 25 ns for the five
+/// results that it used to travel in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop(SocketAddr);
+
+impl Default for NextHop {
+    fn default() -> Self {
+        Self(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)))
+    }
+}
+
+impl NextHop {
+    /// Puts it there.
+    #[inline(always)]
+    pub fn set(&mut self, ip: IpAddr, port: u16) {
+        self.0 = SocketAddr::new(ip, port);
+    }
+
+    /// It, part by part.
+    #[inline(always)]
+    #[must_use]
+    pub fn get(&self) -> SocketAddr {
+        SocketAddr::new(self.0.ip(), self.0.port())
+    }
 }
 
 /// Why a request is not forwarded.

@@ -138,7 +138,7 @@ fn destination(via: &Via, bytes: &[u8], source: SocketAddr, trusted: bool) -> Op
         None => SocketAddr::new(source.ip(), port),
     };
     let same_family = address.is_ipv4() == source.is_ipv4();
-    (same_family && is_usable(address)).then_some(address)
+    (same_family && is_usable(address.ip(), address.port())).then_some(address)
 }
 
 /// The tag that our reply to this request has, and that the ACK for it must have.

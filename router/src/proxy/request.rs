@@ -4,7 +4,7 @@
 
 use super::Incoming;
 use super::branch::{self, Filling, Stamp};
-use super::decision::{Proof, Refusal, Step, Witness};
+use super::decision::{NextHop, Proof, Refusal, Step, Witness};
 use super::egress::Choices;
 use super::identity::{Owner, default_port};
 use super::loop_mark;
@@ -26,12 +26,19 @@ use crate::sip::start_line::Method;
 use crate::sip::uri::{Scheme, Uri};
 use crate::sip::via::Via;
 use crate::stats::{Absorbed, Reason};
-use core::net::{IpAddr, SocketAddr, SocketAddrV4};
 
-/// Where a request goes, and the listener it leaves by.
-pub type Forwarded = (ListenerIndex, SocketAddr);
+/// What a decision is written into.
+#[derive(Debug)]
+pub struct Scratch<'e> {
+    /// The edits of a forwarded request.
+    pub edits: &'e mut Edits,
+    /// Where it goes.
+    pub to: &'e mut NextHop,
+    /// What was chosen lately.
+    pub choices: &'e mut Choices,
+}
 
-/// Decides, and writes the edits of a forwarded request.
+/// Decides, writes the edits of a forwarded request and where it goes, and returns the listener that it leaves by.
 ///
 /// `method` and `request_uri` are of the start-line; the message has no fault.
 ///
@@ -41,10 +48,9 @@ pub type Forwarded = (ListenerIndex, SocketAddr);
 pub fn decide<'a, W: Witness>(
     incoming: Incoming<'a>,
     (method, method_span, request_uri): (Method, Span, Span),
-    edits: &mut Edits,
-    choices: &mut Choices,
+    Scratch { edits, to, choices }: Scratch<'_>,
     witness: &mut W,
-) -> Result<Forwarded, Refusal<'a>> {
+) -> Result<ListenerIndex, Refusal<'a>> {
     let Incoming { snapshot, flow, bytes, message } = incoming;
     let field = message.field(Name::Via).ok_or(Reason::MissingVia)?;
     let mut via = Via::NOTHING;
@@ -66,6 +72,7 @@ pub fn decide<'a, W: Witness>(
     let mut request = Request {
         ingress,
         edits,
+        to,
         choices,
         witness,
         method,
@@ -88,11 +95,11 @@ pub fn decide<'a, W: Witness>(
     request.pop()?;
     request.strip_maddr()?;
     request.police()?;
-    let (to, wanted_egress) = request.target()?;
+    let wanted_egress = request.target()?;
     request.check_transport()?;
-    let egress = request.egress(wanted_egress, to)?;
+    let egress = request.egress(wanted_egress)?;
     request.write(egress, mark);
-    Ok((egress, to))
+    Ok(egress)
 }
 
 /// A request on its way through the steps.
@@ -100,6 +107,7 @@ struct Request<'a, 'e, W> {
     incoming: Incoming<'a>,
     ingress: &'a Listener,
     edits: &'e mut Edits,
+    to: &'e mut NextHop,
     choices: &'e mut Choices,
     witness: &'e mut W,
     method: Method,
@@ -305,19 +313,21 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
         self.proven && !self.incoming.message.to_tag.is_empty()
     }
 
-    /// 16.5 and 16.6 steps 6 and 7: where it goes, and the listener that a rule wants it to leave by.
+    /// 16.5 and 16.6 steps 6 and 7: where it goes, and the listener that a pair or a rule wants it to leave by, which it returns.
     #[inline(always)]
-    fn target(&mut self) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
+    fn target(&mut self) -> Result<Option<ListenerIndex>, Refusal<'a>> {
         if let Some(route) = &self.route {
             self.witness.step(Step::NextHopRoute { value: route.span, strict: !route.uri.lr });
-            return Ok((next_hop(&route.uri, self.incoming.bytes)?, self.pair_egress));
+            next_hop(&route.uri, self.incoming.bytes, self.to)?;
+            return Ok(self.pair_egress);
         }
         // 16.5: a maddr that is not ours makes the Request-URI the only target, whoever's its host is.
         let elsewhere =
             self.uri.host_port.is_some() && (self.uri.maddr.is_some() || self.owner(self.uri).is_none());
         if elsewhere && (self.trusted || self.is_proven_dialog()) {
             self.witness.step(Step::NextHopRequestUri);
-            return Ok((next_hop(self.uri, self.incoming.bytes)?, self.pair_egress));
+            next_hop(self.uri, self.incoming.bytes, self.to)?;
+            return Ok(self.pair_egress);
         }
         if self.uri.scheme == Scheme::Other {
             return Err(Reason::UnsupportedScheme.into());
@@ -336,7 +346,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     }
 
     /// The rules' choice; `none` is the answer where none matches.
-    fn rule(&mut self, none: Reason) -> Result<(SocketAddr, Option<ListenerIndex>), Refusal<'a>> {
+    fn rule(&mut self, none: Reason) -> Result<Option<ListenerIndex>, Refusal<'a>> {
         let Incoming { snapshot, flow, bytes, message } = self.incoming;
         let subject = Subject {
             listener: flow.listener,
@@ -360,16 +370,18 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
                 (member.address, target_set.egress)
             }
         };
-        Ok((to, self.pair_egress.or(rule.egress).or(set_egress)))
+        self.to.set(to.ip(), to.port());
+        Ok(self.pair_egress.or(rule.egress).or(set_egress))
     }
 
     /// The listener to leave by: the one that a pair or a rule names, which then must do, or the ingress if it can, or the first that can.
     #[inline(always)]
-    fn egress(&mut self, wanted: Option<ListenerIndex>, to: SocketAddr) -> Result<ListenerIndex, Reason> {
+    fn egress(&mut self, wanted: Option<ListenerIndex>) -> Result<ListenerIndex, Reason> {
+        let ip = self.to.get().ip();
         let snapshot = self.incoming.snapshot;
         match wanted {
-            Some(index) => snapshot.listener(index).filter(|l| l.reaches(to.ip())).map(|_| index),
-            None => snapshot.egress(self.choices, self.incoming.flow.listener, to.ip()),
+            Some(index) => snapshot.listener(index).filter(|l| l.reaches(ip)).map(|_| index),
+            None => snapshot.egress(self.choices, self.incoming.flow.listener, ip),
         }
         .ok_or(Reason::NoListener)
     }
@@ -497,7 +509,7 @@ fn put_uri(text: &mut Text, uri: &Uri, left_out: &[Span], bytes: &[u8]) {
 
 /// The address of a next hop (16.6 step 7; RFC 3263 4 for literal addresses).
 #[inline(always)]
-fn next_hop(uri: &Uri, bytes: &[u8]) -> Result<SocketAddr, Reason> {
+fn next_hop(uri: &Uri, bytes: &[u8], to: &mut NextHop) -> Result<(), Reason> {
     let host_port = match (uri.scheme, &uri.host_port) {
         (Scheme::Sip, Some(host_port)) => host_port,
         (Scheme::Sip, None) | (Scheme::Tel, _) => return Err(Reason::NextHopName),
@@ -510,13 +522,11 @@ fn next_hop(uri: &Uri, bytes: &[u8]) -> Result<SocketAddr, Reason> {
         return Err(Reason::NextHopTransport);
     }
     let port = host_port.port.unwrap_or(default_port(false));
-    let address = match (&uri.maddr, &host_port.host.address) {
-        (None, Some(IpAddr::V4(address))) => SocketAddr::V4(SocketAddrV4::new(*address, port)),
-        (None, Some(IpAddr::V6(address))) => SocketAddr::new((*address).into(), port),
+    let ip = match (&uri.maddr, &host_port.host.address) {
+        (None, Some(ip)) => *ip,
         (None, None) => return Err(Reason::NextHopName),
-        (Some(maddr), _) => {
-            SocketAddr::new(host::address(maddr.value.of(bytes)).ok_or(Reason::NextHopName)?, port)
-        }
+        (Some(maddr), _) => host::address(maddr.value.of(bytes)).ok_or(Reason::NextHopName)?,
     };
-    if is_usable(address) { Ok(address) } else { Err(Reason::NextHopAddress) }
+    to.set(ip, port);
+    if is_usable(ip, port) { Ok(()) } else { Err(Reason::NextHopAddress) }
 }

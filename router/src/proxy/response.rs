@@ -1,7 +1,7 @@
 //! What becomes of a response (RFC 3261 16.7 steps 3, 8, 9, 16.11; 18.2.2): our Via goes, and the one below it says where to.
 
 use super::Incoming;
-use super::decision::{Decision, Proof, Step, Witness};
+use super::decision::{NextHop, Proof, Step, Stop, Witness};
 use super::identity::Owner;
 use super::seal::{Back, read_return_seal, spells};
 use super::snapshot::is_usable;
@@ -14,15 +14,23 @@ use crate::sip::scan;
 use crate::sip::span::Span;
 use crate::sip::via::{self, Rport, Via};
 use crate::stats::{Absorbed, Reason};
-use core::net::SocketAddr;
+use core::net::IpAddr;
 
-/// Decides, and writes the edit that takes our Via off.
+/// Decides, and writes the edit that takes our Via off. Returns the listener to leave by, towards `to`.
+///
+/// # Errors
+/// What stops it.
 #[inline(always)]
-pub fn decide<W: Witness>(incoming: Incoming<'_>, edits: &mut Edits, witness: &mut W) -> Decision {
-    match forward(incoming, edits, witness) {
-        Ok(Some((egress, to))) => Decision::Forward { egress, to },
-        Ok(None) => Decision::Absorb(Absorbed::OwnResponse),
-        Err(reason) => Decision::Drop(reason),
+pub fn decide<W: Witness>(
+    incoming: Incoming<'_>,
+    edits: &mut Edits,
+    to: &mut NextHop,
+    witness: &mut W,
+) -> Result<ListenerIndex, Stop> {
+    match forward(incoming, edits, to, witness) {
+        Ok(Some(egress)) => Ok(egress),
+        Ok(None) => Err(Stop::Absorb(Absorbed::OwnResponse)),
+        Err(reason) => Err(Stop::Drop(reason)),
     }
 }
 
@@ -30,8 +38,9 @@ pub fn decide<W: Witness>(incoming: Incoming<'_>, edits: &mut Edits, witness: &m
 fn forward<W: Witness>(
     incoming: Incoming<'_>,
     edits: &mut Edits,
+    to: &mut NextHop,
     witness: &mut W,
-) -> Result<Option<(ListenerIndex, SocketAddr)>, Reason> {
+) -> Result<Option<ListenerIndex>, Reason> {
     let Incoming { snapshot, bytes, message, .. } = incoming;
     let index = message.first(Name::Via).ok_or(Reason::MissingVia)?;
     let field = &message.fields()[index];
@@ -55,9 +64,10 @@ fn forward<W: Witness>(
         Some(at) => Span::new(field.value.start(), scan::skip(bytes, at, field.value.end(), scan::LWS)),
         None => field.line,
     });
-    let to = address(bytes, &next_via).ok_or(Reason::ResponseNextHop)?;
-    let reaches = snapshot.listener(egress).is_some_and(|l| l.reaches(to.ip()));
-    if reaches { Ok(Some((egress, to))) } else { Err(Reason::ResponseNextHop) }
+    let (ip, port) = address(bytes, &next_via).ok_or(Reason::ResponseNextHop)?;
+    to.set(ip, port);
+    let reaches = snapshot.listener(egress).is_some_and(|l| l.reaches(ip));
+    if reaches && is_usable(ip, port) { Ok(Some(egress)) } else { Err(Reason::ResponseNextHop) }
 }
 
 #[inline(always)]
@@ -99,17 +109,14 @@ fn prove(incoming: Incoming<'_>, ours: &Via, next: &Via) -> Result<(ListenerInde
 
 /// 18.2.2: `maddr`, else `received`, else sent-by; the port of `rport` (RFC 3581), else of sent-by, else 5060.
 #[inline(always)]
-fn address(bytes: &[u8], via: &Via) -> Option<SocketAddr> {
+fn address(bytes: &[u8], via: &Via) -> Option<(IpAddr, u16)> {
     let sent_by_port = via.sent_by.port.unwrap_or(5060);
-    let address = if let Some(maddr) = via.maddr {
-        SocketAddr::new(host::address(maddr.value.of(bytes))?, sent_by_port)
-    } else {
-        let ip = match via.received {
-            Some(received) => host::address(received.value.of(bytes))?,
-            None => via.sent_by.host.address?,
-        };
-        let port = if let Rport::Value(port) = via.rport { port } else { sent_by_port };
-        SocketAddr::new(ip, port)
+    if let Some(maddr) = via.maddr {
+        return Some((host::address(maddr.value.of(bytes))?, sent_by_port));
+    }
+    let ip = match via.received {
+        Some(received) => host::address(received.value.of(bytes))?,
+        None => via.sent_by.host.address?,
     };
-    is_usable(address).then_some(address)
+    Some((ip, if let Rport::Value(port) = via.rport { port } else { sent_by_port }))
 }

@@ -243,7 +243,9 @@ impl Snapshot {
     /// Targets must be addresses that a packet can be sent to, others than our own, and that their egress listener reaches.
     fn check_targets(&self) -> Result<(), PlanError> {
         let check = |address: SocketAddr, egress: Option<ListenerIndex>| {
-            if !is_usable(address) || self.identity.address_owner(address.ip(), address.port()).is_some() {
+            if !is_usable(address.ip(), address.port())
+                || self.identity.address_owner(address.ip(), address.port()).is_some()
+            {
                 return Err(PlanError::BadTarget(address));
             }
             let reached = match egress {
@@ -275,17 +277,15 @@ impl Snapshot {
     }
 }
 
-/// Whether a datagram can be sent to `address`: not unspecified, multicast or broadcast, and the port not 0.
+/// Whether a datagram can be sent there: not to an unspecified, multicast or broadcast address, and not to port 0.
 #[inline(always)]
 #[must_use]
-pub fn is_usable(address: SocketAddr) -> bool {
-    match address {
-        SocketAddr::V4(v4) => {
-            let ip = v4.ip();
-            v4.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast()
-        }
-        SocketAddr::V6(v6) => v6.port() != 0 && !v6.ip().is_unspecified() && !v6.ip().is_multicast(),
-    }
+pub fn is_usable(ip: IpAddr, port: u16) -> bool {
+    let is_one = match ip {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    };
+    is_one && port != 0
 }
 
 fn build_listeners(plans: &[ListenerPlan]) -> Result<Vec<Listener>, PlanError> {

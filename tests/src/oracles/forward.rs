@@ -165,7 +165,7 @@ impl Node {
         let decision = forwarder.decide(&self.snapshot, &flow, bytes, &mut steps);
         let Verdict::Transmit { egress, to } = outcome.verdict else { return None };
         let listener = self.snapshot.listener(egress).expect("a listener to leave by");
-        assert!(is_usable(to) && listener.reaches(to.ip()), "{to} by {}", listener.name);
+        assert!(is_usable(to.ip(), to.port()) && listener.reaches(to.ip()), "{to} by {}", listener.name);
         assert!(outcome.payload.len() <= PAYLOAD_BYTES_MAX, "{} bytes leave", outcome.payload.len());
         if !too_large {
             let end = if matches!(decision, Decision::Forward { .. }) {

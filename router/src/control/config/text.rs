@@ -34,7 +34,9 @@ impl FromText for Address {
             )),
             _ if address.port() == 0 => Err("port 0 is no port".into()),
             _ if address.ip().is_unspecified() => Ok(Self(address)),
-            _ if !is_usable(address) => Err(format!("\"{text}\" is a multicast or broadcast address")),
+            _ if !is_usable(address.ip(), address.port()) => {
+                Err(format!("\"{text}\" is a multicast or broadcast address"))
+            }
             _ => Ok(Self(address)),
         }
     }
