@@ -97,21 +97,21 @@ fn read_name_or_ipv6(bytes: &[u8], at: usize, end: usize) -> Option<(Host, usize
 #[inline]
 #[must_use]
 pub fn ipv4(text: &[u8]) -> Option<Ipv4Addr> {
-    let quad = scan::dotted_quad(text, 0)?;
-    (quad.len() == text.len()).then(|| Ipv4Addr::from_bits(quad.address()))
+    let (address, len) = scan::dotted_quad(text, 0)?;
+    (len == text.len()).then(|| Ipv4Addr::from_bits(address))
 }
 
 /// The dotted quad at `at`, and where it ends: at `end`, or at a byte that no host name holds.
 #[inline(always)]
 fn leading_ipv4(bytes: &[u8], at: usize, end: usize) -> Option<(Ipv4Addr, usize)> {
-    let quad = scan::dotted_quad(bytes, at)?;
-    let stop = at + quad.len();
+    let (address, len) = scan::dotted_quad(bytes, at)?;
+    let stop = at + len;
     let ends = match bytes.get(stop) {
         Some(byte) if stop < end => !scan::is(*byte, HOST),
         // What ends a value is no part of a quad: it ends in front of white space, a bracket, or the like.
         _ => stop == end,
     };
-    ends.then(|| (Ipv4Addr::from_bits(quad.address()), stop))
+    ends.then(|| (Ipv4Addr::from_bits(address), stop))
 }
 /// An IPv6 address without brackets. Three colons, which the grammar of RFC 3261 produces by mistake, are read as two (RFC 5118 4.9).
 #[must_use]

@@ -1,35 +1,5 @@
 //! Dotted quads: the 81 shapes that four parts of one to three digits can have, and the plain way to read one.
 
-use core::num::NonZeroU64;
-
-/// A dotted quad that was read: its address, and its length in the text. One word, because what is returned through memory in several parts and read back
-/// in one costs more than reading it does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Quad(NonZeroU64);
-
-impl Quad {
-    /// `None` for a length of 0.
-    #[inline(always)]
-    pub(super) fn new(address: u32, len: u32) -> Option<Self> {
-        NonZeroU64::new(u64::from(len) << 32 | u64::from(address)).filter(|_| len > 0).map(Self)
-    }
-
-    /// The address, as [`core::net::Ipv4Addr::from_bits`] takes it.
-    #[inline(always)]
-    #[must_use]
-    pub fn address(self) -> u32 {
-        self.0.get() as u32
-    }
-
-    /// How many bytes it is long.
-    #[inline(always)]
-    #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
-    pub fn len(self) -> usize {
-        (self.0.get() >> 32) as usize
-    }
-}
-
 /// What the bits of a shape are multiplied with so that the upper eight bits of 32 tell them apart.
 const FACTOR: u32 = 0x372d_a969;
 
@@ -81,42 +51,48 @@ pub(super) fn shape(ends: u32) -> Option<&'static [u8; 16]> {
     (shape.ends == ends).then_some(&shape.shuffle)
 }
 
-/// The dotted quad that `part` begins with, and its length, read byte by byte.
-pub(super) fn read(part: &[u8; 16]) -> Option<Quad> {
-    let (mut address, mut number, mut begin, mut dots) = (0u32, 0u32, 0, 0);
-    let is_inside = |byte: &u8| byte.is_ascii_digit() || *byte == b'.';
-    let stop = part.iter().position(|byte| !is_inside(byte))?;
-    for (i, byte) in part[..stop].iter().enumerate() {
-        if *byte == b'.' {
-            if dots == 3 || number > 255 || i.wrapping_sub(begin + 1) > 2 {
-                return None;
-            }
-            address = address << 8 | number;
-            (number, begin, dots) = (0, i + 1, dots + 1);
-        } else {
-            number = number.wrapping_mul(10).wrapping_add(u32::from(byte - b'0'));
+/// The ends of the parts of digits that `part` begins with: a bit for each dot before the first byte that is neither dot nor digit, and one for that.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+#[inline]
+pub(super) fn ends(part: &[u8; 16]) -> u32 {
+    let mut ends = 0;
+    for (at, byte) in part.iter().enumerate() {
+        if !byte.is_ascii_digit() {
+            ends |= 1 << at;
+        }
+        if !byte.is_ascii_digit() && *byte != b'.' {
+            return ends;
         }
     }
-    let whole = dots == 3 && number <= 255 && stop.wrapping_sub(begin + 1) <= 2;
-    Quad::new(address << 8 | number, stop as u32).filter(|_| whole)
+    ends | 1 << 16
+}
+
+/// The address that the four parts of `part` that end so spell; `None` where that is no dotted quad.
+pub(super) fn address(part: &[u8; 16], ends: u32) -> Option<u32> {
+    let (words, _) = shape(ends)?.as_chunks::<4>();
+    words.iter().try_fold(0u32, |address, places| {
+        let digits = places.iter().filter(|place| **place != NOTHING);
+        let number =
+            digits.fold(0, |number, place| number * 10 + u32::from(part[usize::from(*place)] - b'0'));
+        (number <= 255).then_some(address << 8 | number)
+    })
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::super::scan_x86_64;
-    use super::read;
+    use super::{address, ends};
 
     #[test]
     fn both_ways_agree() {
         let both = |text: &str, expected: Option<(u32, usize)>| {
             let mut part = [0; 16];
             part[..text.len()].copy_from_slice(text.as_bytes());
-            let both = [read(&part), scan_x86_64::dotted_quad(&part)];
-            assert_eq!(
-                both.map(|quad| quad.map(|quad| (quad.address(), quad.len()))),
-                [expected; 2],
-                "{text}"
-            );
+            let plain = ends(&part);
+            assert_eq!(scan_x86_64::quad_ends(&part), plain, "{text}");
+            let both = [address(&part, plain), scan_x86_64::quad_address(&part, plain)];
+            let len = 31 - plain.leading_zeros() as usize;
+            assert_eq!(both.map(|address| address.map(|address| (address, len))), [expected; 2], "{text}");
         };
         let parts = ["0", "7", "00", "42", "001", "99", "100", "255", "256", "999", "", "1234"];
         for first in parts {

@@ -1,6 +1,5 @@
 //! Bytes and classes of bytes: where lines end, what a token is made of, what counts as white space.
 
-pub use super::quad::Quad;
 #[cfg(not(target_arch = "x86_64"))]
 use super::scan_portable as native;
 #[cfg(target_arch = "x86_64")]
@@ -285,11 +284,19 @@ pub(super) fn last_bytes(bytes: &[u8], at: usize) -> u128 {
 /// Each part is one to three digits and at most 255. What comes after it, which may be a further dot, is the caller's to look at.
 #[inline(always)]
 #[must_use]
-pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<Quad> {
-    match part(bytes, at) {
-        Some(part) => native::dotted_quad(part),
-        None => native::dotted_quad(&last_bytes(bytes, at).to_le_bytes()),
-    }
+pub fn dotted_quad(bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+    let last;
+    let part = match part(bytes, at) {
+        Some(part) => part,
+        None => {
+            last = last_bytes(bytes, at).to_le_bytes();
+            &last
+        }
+    };
+    // Where it ends is known before what it says, and what comes after it need not wait for that.
+    let ends = native::quad_ends(part);
+    let len = 31 - ends.leading_zeros() as usize;
+    Some((native::quad_address(part, ends)?, len))
 }
 
 /// 16 hexadecimal digits, lower-case, most significant first.

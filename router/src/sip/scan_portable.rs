@@ -128,12 +128,8 @@ fn equal_bits(part: u64, byte: u8) -> u64 {
     (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
-/// The dotted quad that `part` begins with, and its length; `None` where there is none.
 #[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<super::quad::Quad> {
-    super::quad::read(part)
-}
+pub(super) use super::quad::{address as quad_address, ends as quad_ends};
 
 /// The 16 hexadecimal digits of `number`, lower-case, most significant first: nibbles are spread over two words and made digits eight at a time.
 #[inline]

@@ -8,7 +8,7 @@
 
 use super::Message;
 use super::message::clean;
-use super::quad::{self, Quad};
+use super::quad;
 use super::scan::{Bitmaps, Lanes, Work};
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
@@ -413,27 +413,39 @@ fn mask(found: __m128i) -> u32 {
     u32::from(_mm_movemask_epi8(found) as u16)
 }
 
-/// The dotted quad that `part` begins with, and its length; `None` where there is none. What comes after it is the caller's to look at.
+/// The ends of the parts of digits that `part` begins with, as [`quad::ends`] has them.
+#[inline(always)]
+pub(super) fn quad_ends(part: &[u8; 16]) -> u32 {
+    // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
+    unsafe { quad_ends_sse2(part) }
+}
+
 #[inline]
-pub(super) fn dotted_quad(part: &[u8; 16]) -> Option<Quad> {
+#[target_feature(enable = "sse2")]
+fn quad_ends_sse2(part: &[u8; 16]) -> u32 {
+    let part = load(part, 0);
+    let dots = mask(equal(part, b'.'));
+    let others = !(mask(within(part, b'0', b'9')) | dots);
+    // All up to the lowest of the others, and of those the dots and that one.
+    (others ^ others.wrapping_sub(1)) & (dots | others)
+}
+
+/// The address of the dotted quad whose parts end so, or `None`.
+#[inline(always)]
+pub(super) fn quad_address(part: &[u8; 16], ends: u32) -> Option<u32> {
     match Avx2::new() {
         // SAFETY: the CPU has AVX2, and nothing else is asked of the caller.
-        Some(_) => unsafe { dotted_quad_avx2(part) },
-        None => quad::read(part),
+        Some(_) => unsafe { quad_address_avx2(part, ends) },
+        None => quad::address(part, ends),
     }
 }
 
-/// The bits of dots and of the end name the lengths of the four parts; a shuffle brings each part into a word of its own, where three products make it a number.
+/// The ends name the lengths of the four parts; a shuffle brings each part into a word of its own, where three products make it a number.
 #[inline]
 #[target_feature(enable = "avx2,bmi1,bmi2")]
-fn dotted_quad_avx2(part: &[u8; 16]) -> Option<Quad> {
-    let part = load(part, 0);
-    let dots = mask(equal(part, b'.'));
-    let stop = (!(mask(within(part, b'0', b'9')) | dots)).trailing_zeros();
-    let ends = dots & ((1 << stop) - 1) | 1 << stop;
-    let shape = quad::shape(ends)?;
-    let digits = _mm_sub_epi8(part, _mm_set1_epi8(b'0' as i8));
-    let digits = _mm_shuffle_epi8(digits, load(shape, 0));
+fn quad_address_avx2(part: &[u8; 16], ends: u32) -> Option<u32> {
+    let digits = _mm_sub_epi8(load(part, 0), _mm_set1_epi8(b'0' as i8));
+    let digits = _mm_shuffle_epi8(digits, load(quad::shape(ends)?, 0));
     // In each word: nothing, hundreds, tens, ones.
     let pairs = _mm_maddubs_epi16(digits, _mm_set1_epi32(i32::from_le_bytes([0, 100, 10, 1])));
     let numbers = _mm_madd_epi16(pairs, _mm_set1_epi16(1));
@@ -441,8 +453,7 @@ fn dotted_quad_avx2(part: &[u8; 16]) -> Option<Quad> {
         return None;
     }
     let words = _mm_packs_epi32(numbers, numbers);
-    let address = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u32;
-    Quad::new(address.swap_bytes(), stop)
+    Some((_mm_cvtsi128_si64(_mm_packus_epi16(words, words)) as u32).swap_bytes())
 }
 
 /// The 16 hexadecimal digits of `number`, lower-case, most significant first.
