@@ -79,6 +79,8 @@ impl Via {
         self.span = Span::new(start, sent_by_end);
         self.transport = transport;
         self.params = sent_by_end;
+        let nothing = Span::empty_at(sent_by_end);
+        (self.branch, self.rport_param, self.seal, self.mark) = (nothing, nothing, nothing, nothing);
         self.proper = is_sip_2 && read_params(self, bytes, end).is_some();
         true
     }
