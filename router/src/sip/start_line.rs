@@ -83,9 +83,15 @@ impl Method {
     /// The method that is the text of `word`, with zeros where it is shorter.
     #[inline(always)]
     fn of_word(word: u64) -> Self {
-        static TABLE: [(u64, Method); 16] = Method::table();
-        let (text, method) = TABLE[Self::place(word)];
-        if text == word { method } else { Self::Other }
+        let named = Self::nearest(word);
+        if named.text == word { named.method } else { Self::Other }
+    }
+
+    /// The only method that `word` may be the text of.
+    #[inline(always)]
+    fn nearest(word: u64) -> &'static NamedMethod {
+        static TABLE: [NamedMethod; 16] = Method::table();
+        &TABLE[Self::place(word)]
     }
 
     /// No two methods share a place; their first four letters tell them apart.
@@ -95,15 +101,15 @@ impl Method {
     }
 
     /// The methods of up to eight letters, each at its place. No word that is asked for is 0.
-    const fn table() -> [(u64, Self); 16] {
-        let mut table = [(0, Self::Other); 16];
+    const fn table() -> [NamedMethod; 16] {
+        let mut table = [NamedMethod { text: 0, method: Self::Other, len: 0 }; 16];
         let mut i = 0;
         while i < Self::NAMED.len() {
             let (method, name) = Self::NAMED[i];
             if name.len() <= 8 {
                 let word = word_of(name.as_bytes());
-                assert!(table[Self::place(word)].0 == 0);
-                table[Self::place(word)] = (word, method);
+                assert!(table[Self::place(word)].len == 0);
+                table[Self::place(word)] = NamedMethod { text: word, method, len: name.len() as u8 };
             }
             i += 1;
         }
@@ -116,6 +122,14 @@ impl Method {
     pub const fn creates_dialog(self) -> bool {
         matches!(self, Self::Invite | Self::Subscribe | Self::Refer | Self::Notify)
     }
+}
+
+/// A method of up to eight letters.
+#[derive(Clone, Copy)]
+struct NamedMethod {
+    text: u64,
+    method: Method,
+    len: u8,
 }
 
 /// A start-line.
@@ -158,15 +172,20 @@ pub(super) fn read_clean<V: Lanes>(lanes: V, bytes: &[u8], end: usize) -> Option
     if version_at < 64 && scan::begins_with(bytes, version_at, b" sip/2.0") {
         let spaces = lanes.equal(scan::part(bytes, 0)?, b' ');
         let method_end = spaces.trailing_zeros() as usize;
-        let method = Method::at(bytes, 0, method_end);
         // Two SP, with something in between.
         let rest = spaces & spaces.wrapping_sub(1);
-        if method != Method::Other
+        if matches!(method_end, 1..=8)
             && rest.trailing_zeros() as usize == version_at
             && method_end + 1 < version_at
         {
-            let uri = Span::new(method_end + 1, version_at);
-            return Some(StartLine::Request { method, method_span: Span::new(0, method_end), uri });
+            let word = scan::word(bytes, 0) & u64::MAX >> (64 - 8 * method_end);
+            let named = Method::nearest(word);
+            // What is longer ends with a NUL, which is no letter.
+            if named.text == word && usize::from(named.len) == method_end {
+                let method = named.method;
+                let uri = Span::new(method_end + 1, version_at);
+                return Some(StartLine::Request { method, method_span: Span::new(0, method_end), uri });
+            }
         }
     }
     read(bytes, end).ok()
