@@ -154,7 +154,7 @@ pub(super) trait Lanes: Copy {
     fn quotes(self, part: &[u8; 32]) -> u32;
     /// The bytes that are SP or less.
     fn blanks(self, block: &[u8; 64]) -> u64;
-    /// The bytes below `@` that are none of `-`, `.`, `/`, the digits and `:`. All of the class [`DELIMITER`] are among them.
+    /// The bytes that are not ASCII, and those below `@` that are none of `-`, `.`, `/`, the digits and `:`. All of the class [`DELIMITER`] are among them.
     fn stops(self, part: &[u8; 32]) -> u32;
     /// The bytes at which `head`, or-ed with `letters`, is `text`.
     fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32;

@@ -53,7 +53,7 @@ impl Lanes for Plain {
 
     #[inline(always)]
     fn stops(self, part: &[u8; 32]) -> u32 {
-        bits(part, |byte| byte < b'@' && !(b'-'..=b':').contains(&byte)) as u32
+        bits(part, |byte| !matches!(byte, b'@'..=0x7f | b'-'..=b':')) as u32
     }
 
     #[inline(always)]
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(a.colons_and_blanks(head), b.colons_and_blanks(head));
         // What these are by their definition.
         for (i, byte) in half.iter().enumerate() {
-            let stops = *byte < b'@' && !(b'-'..=b':').contains(byte);
+            let stops = !matches!(byte, b'@'..=0x7f | b'-'..=b':');
             assert_eq!(a.stops(half) >> i & 1 == 1, stops);
             assert!(stops || !scan::is(*byte, scan::DELIMITER));
         }

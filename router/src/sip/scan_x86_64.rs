@@ -15,8 +15,9 @@ use core::arch::x86_64::{
     _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
     _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_set1_epi8, _mm_set1_epi16,
     _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
-    _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_sub_epi8, _mm256_testz_si256, _mm256_xor_si256,
+    _mm256_add_epi8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_min_epu8,
+    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8, _mm256_testz_si256,
+    _mm256_xor_si256,
 };
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -217,19 +218,22 @@ fn blanks_avx2(block: &[u8; 64]) -> u64 {
     masks_avx2(within_avx2(load_avx2(block, 0), 0, b' '), within_avx2(load_avx2(block, 32), 0, b' '))
 }
 
+/// `@` and more have no sign and are greater than `?`; `-` to `:` become the greatest that have none.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn stops_avx2(part: &[u8; 32]) -> u32 {
     let part = load_avx2(part, 0);
-    let letters = within_avx2(part, b'@', 0xff);
-    !_mm256_movemask_epi8(_mm256_or_si256(letters, within_avx2(part, b'-', b':'))).cast_unsigned()
+    let all = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
+    let letters = _mm256_cmpgt_epi8(part, all(b'?'));
+    let rest = _mm256_cmpgt_epi8(_mm256_add_epi8(part, all(0x7f - b':')), all(0x7f - b':' + b'-' - 1));
+    !_mm256_movemask_epi8(_mm256_or_si256(letters, rest)).cast_unsigned()
 }
 
 #[inline]
 #[target_feature(enable = "sse2")]
 fn stops_sse2(part: &[u8; 16]) -> u32 {
     let part = load(part, 0);
-    mask(_mm_or_si128(within(part, b'@', 0xff), within(part, b'-', b':'))) ^ 0xffff
+    mask(_mm_or_si128(within(part, b'@', 0x7f), within(part, b'-', b':'))) ^ 0xffff
 }
 
 #[inline]
