@@ -40,6 +40,13 @@ impl Name {
         1 << self as u32
     }
 
+    /// Whether it may stand more than once.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_repeatable(self) -> bool {
+        matches!(self, Self::Via | Self::Route | Self::ProxyRequire)
+    }
+
     /// The name that is the first `len` bytes of `head`, a line's first sixteen as [`scan::long_word`] reads them.
     ///
     /// The length says which names it may be, one word which of them it is; the three longer names take a second look, at their last eight bytes.
@@ -79,11 +86,11 @@ pub(super) struct KnownName {
     /// What they then are.
     pub(super) text: [u8; 16],
     /// How many there are of them, and so where the value begins.
-    pub(super) value_at: u8,
+    pub(super) value_at: u32,
+    /// A bit for each octet before the colon.
+    pub(super) bits: u32,
     /// Which name it is.
     pub(super) name: Name,
-    /// Its bit.
-    pub(super) bit: u32,
 }
 
 impl KnownName {
@@ -92,6 +99,15 @@ impl KnownName {
     pub(super) fn of(head: &[u8; 16]) -> &'static Self {
         static TABLE: [KnownName; 32] = KnownName::table();
         &TABLE[Self::place(head[0], head[1])]
+    }
+
+    /// Whether the name at least begins `head`, and a colon stands after it.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn is_name_of(&self, head: u128) -> bool {
+        let differs = (head | u128::from_le_bytes(self.letters)) ^ u128::from_le_bytes(self.text);
+        // Without the SP after the colon.
+        differs << (136 - 8 * self.value_at) == 0
     }
 
     /// No two names share a place; letters do in both cases.
@@ -120,7 +136,7 @@ impl KnownName {
         ];
         // Nothing equals this: what is or-ed sets bits that the text has not.
         let mut table =
-            [const { Self { letters: [0xff; 16], text: [0; 16], value_at: 0, name: Name::Other, bit: 0 } };
+            [const { Self { letters: [0xff; 16], text: [0; 16], value_at: 0, bits: 0, name: Name::Other } };
                 32];
         let mut i = 0;
         while i < NAMES.len() {
@@ -130,9 +146,9 @@ impl KnownName {
             let mut known = Self {
                 letters: [0xff; 16],
                 text: [0xff; 16],
-                value_at: text.len() as u8,
+                value_at: text.len() as u32,
+                bits: (1 << (text.len() - 2)) - 1,
                 name,
-                bit: name.bit(),
             };
             let mut at = 0;
             while at < text.len() {

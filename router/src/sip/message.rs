@@ -31,16 +31,20 @@ pub struct Field {
 
 /// A message, as spans into its bytes.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Message {
+    /// The first, so that no register is taken for where they begin.
+    fields: [Field; FIELDS_MAX],
     start_line: Option<StartLine>,
     /// The start-line without its CRLF.
     pub start_line_span: Span,
-    fields: [Field; FIELDS_MAX],
     field_count: usize,
-    /// Index of the first field of each name; `NONE` where there is none.
+    /// Index of the first field of each name; no less than `FIELDS_MAX` where there is none.
     firsts: [u8; 16],
     /// A bit for each name that occurs more than once.
     repeated: u32,
+    /// The last value of each name that occurs: what [`clean`] keeps in mind until it reads them.
+    values: [Span; 16],
     /// CSeq, where it could be read.
     pub cseq: CSeq,
     /// The tag of From; empty where there is none. Read of requests only.
@@ -57,8 +61,19 @@ pub struct Message {
     fault: Option<Reason>,
 }
 
-const NONE: u8 = u8::MAX;
-const _: () = assert!(FIELDS_MAX < NONE as usize && (Name::Other as usize) < 16);
+/// In place of the index of the first field of a name: there is none. The other is for names that may stand more than once.
+const UNSEEN: u8 = u8::MAX;
+const UNSEEN_REPEATABLE: u8 = UNSEEN - 1;
+const _: () = assert!(FIELDS_MAX <= UNSEEN_REPEATABLE as usize && (Name::Other as usize) < 16);
+
+/// The indices before a message is read.
+const NO_FIRSTS: [u8; 16] = {
+    let mut firsts = [UNSEEN; 16];
+    firsts[Name::Via as usize] = UNSEEN_REPEATABLE;
+    firsts[Name::Route as usize] = UNSEEN_REPEATABLE;
+    firsts[Name::ProxyRequire as usize] = UNSEEN_REPEATABLE;
+    firsts
+};
 
 impl Default for Message {
     fn default() -> Self {
@@ -76,8 +91,9 @@ impl Message {
             start_line_span: NOTHING,
             fields: [Field { name: Name::Other, line: NOTHING, value: NOTHING }; FIELDS_MAX],
             field_count: 0,
-            firsts: [NONE; 16],
+            firsts: NO_FIRSTS,
             repeated: 0,
+            values: [NOTHING; 16],
             cseq: CSeq { number: 0, method: NOTHING },
             from_tag: NOTHING,
             to_tag: NOTHING,
@@ -108,7 +124,7 @@ impl Message {
     #[must_use]
     pub fn first(&self, name: Name) -> Option<usize> {
         let index = *self.firsts.get(name as usize)?;
-        (index != NONE).then_some(usize::from(index))
+        (usize::from(index) < FIELDS_MAX).then_some(usize::from(index))
     }
 
     /// Index of the first field called `name` at or after index `from`.
@@ -171,7 +187,7 @@ impl Message {
     fn reset(&mut self, bytes: &[u8]) {
         self.start_line = None;
         self.field_count = 0;
-        self.firsts = [NONE; 16];
+        self.firsts = NO_FIRSTS;
         self.repeated = 0;
         self.from_tag = Span::empty_at(0);
         self.to_tag = Span::empty_at(0);
@@ -279,7 +295,7 @@ impl Message {
         };
         *place = Field { name, line: Span::new(start, end + 2), value };
         let first = &mut self.firsts[name as usize];
-        let repeated = *first != NONE;
+        let repeated = usize::from(*first) < FIELDS_MAX;
         if repeated {
             self.repeated |= name.bit();
         } else {
@@ -325,7 +341,7 @@ impl Message {
             (Name::CallId, Reason::MissingCallId),
             (Name::CSeq, Reason::MissingCSeq),
         ];
-        if let Some((_, reason)) = REQUIRED.iter().find(|(name, _)| self.firsts[*name as usize] == NONE) {
+        if let Some((_, reason)) = REQUIRED.iter().find(|(name, _)| self.first(*name).is_none()) {
             self.fault(*reason);
         }
         if let Some(length) = self.content_length {
@@ -403,8 +419,8 @@ mod tests {
     fn held(message: &Message) -> String {
         let Message { start_line, start_line_span, firsts, cseq, from_tag, to_tag, max_forwards, .. } =
             message;
-        let Message { body_start, end, .. } = message;
-        let head = (start_line, start_line_span, firsts, message.fields());
+        let Message { repeated, body_start, end, .. } = message;
+        let head = (start_line, start_line_span, firsts, repeated, message.fields());
         format!("{:?}", (head, cseq, from_tag, to_tag, max_forwards, body_start, end))
     }
 
@@ -449,13 +465,14 @@ mod tests {
             ("l: 3", "Content-Length: 0"),
             ("l: 3", "Proxy-Require: a"),
             ("l: 3\r\n", ""),
+            ("v: ", "v:"),
+            ("v: ", "v:\t "),
+            ("l: 3", "l:3 "),
         ] {
             let text = clean.replace(from, to);
             assert!(text != clean && is_clean(text.as_bytes()), "{from} -> {to}");
         }
         for (from, to) in [
-            ("v: ", "v:"),
-            ("v: ", "v:  "),
             ("x@y", "x@y "),
             ("rds: 70", "rds : 70"),
             ("To: <sip:b@b>", "To: <sip:b@b>\r\n "),
@@ -467,6 +484,30 @@ mod tests {
         ] {
             let text = clean.replace(from, to);
             assert!(text != clean && !is_clean(text.as_bytes()), "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn quoted_names_and_tags_of_all_lengths() {
+        let clean =
+            GOOD.replace("v :", "v:").replace("\r\n <sip:b@b>\r\n ;", " <sip:b@b>;") + &"x".repeat(99);
+        for len in 0..70 {
+            let (name, tag) = ("n".repeat(len), "t".repeat(len));
+            for (from, to) in [
+                ("From: ", format!("From: \"{name}\" ")),
+                ("From: ", format!("From: \"{name}\\\" ")),
+                ("From: ", format!("From: \"{name}\\\" <sip:x@x>;tag=9;\" ")),
+                ("<sip:b@b>", format!("<sip:{name}@b>")),
+                ("tag=2", format!("tag={tag}")),
+                ("tag=2", format!("tag={tag};x")),
+                ("tag=2", format!("tag={tag}\u{e9}")),
+                ("x@y", format!("x@y{name}")),
+                ("x@y", format!("x{name} y")),
+            ] {
+                let text = clean.replace(from, &to);
+                assert!(clean.contains(from));
+                is_clean(text.as_bytes());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Bytes and classes of bytes: where lines end, what a token is made of, what counts as white space.
 
+use super::message::Message;
 #[cfg(not(target_arch = "x86_64"))]
 use super::scan_portable as native;
 #[cfg(target_arch = "x86_64")]
@@ -146,6 +147,8 @@ pub fn at_best<W: Work>(work: W) -> W::Output {
 ///
 /// A value of a type that implements this is the proof that the machine can do what its methods do.
 pub(super) trait Lanes: Copy {
+    /// [`super::message::clean::read_lines`], as a function of its own.
+    fn read_lines(self, message: &mut Message, bytes: &[u8]) -> bool;
     /// The LFs of the last 64 bytes; `None` where one of them has no CR before it, or one of the first 64 bytes is a CR without a LF after it.
     fn line_feeds(self, window: &[u8; 65]) -> Option<u64>;
     /// The bytes that are `byte`.
@@ -156,8 +159,8 @@ pub(super) trait Lanes: Copy {
     fn blanks(self, block: &[u8; 64]) -> u64;
     /// The bytes that are not ASCII, and those below `@` that are none of `-`, `.`, `/`, the digits and `:`. All of the class [`DELIMITER`] are among them.
     fn stops(self, part: &[u8; 32]) -> u32;
-    /// The bytes at which `head`, or-ed with `letters`, is `text`.
-    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32;
+    /// Whether `head`, or-ed with `letters`, is `text`.
+    fn is_same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> bool;
     /// The bytes that are a colon, and those that are SP or less.
     fn colons_and_blanks(self, head: &[u8; 16]) -> (u32, u32);
 }

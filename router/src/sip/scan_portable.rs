@@ -29,6 +29,11 @@ pub(super) fn read_clean(message: &mut Message, bytes: &[u8]) -> bool {
 pub(super) struct Plain;
 
 impl Lanes for Plain {
+    #[inline]
+    fn read_lines(self, message: &mut Message, bytes: &[u8]) -> bool {
+        clean::read_lines(self, message, bytes).is_some()
+    }
+
     #[inline(always)]
     fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
         let (cr, _) = block_bits(window.first_chunk()?);
@@ -57,10 +62,9 @@ impl Lanes for Plain {
     }
 
     #[inline(always)]
-    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
-        let differs =
-            (u128::from_le_bytes(*head) | u128::from_le_bytes(*letters)) ^ u128::from_le_bytes(*text);
-        bits(&differs.to_le_bytes(), |byte| byte == 0) as u32
+    fn is_same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> bool {
+        let [head, letters, text] = [head, letters, text].map(|part| u128::from_le_bytes(*part));
+        head | letters == text
     }
 
     #[inline(always)]
@@ -193,10 +197,15 @@ mod tests {
         assert_eq!(a.blanks(block), b.blanks(block));
         assert_eq!(a.quotes(half), b.quotes(half));
         assert_eq!(a.stops(half), b.stops(half));
-        assert_eq!(a.same(head, &[0x20; 16], half.first_chunk().unwrap()), {
-            b.same(head, &[0x20; 16], half.first_chunk().unwrap())
-        });
-        assert_eq!(a.same(head, &[0; 16], head), 0xffff);
+        for letters in [[0; 16], [0x20; 16]] {
+            let lower = head.map(|byte| byte | letters[0]);
+            assert!(a.is_same(head, &letters, &lower) && b.is_same(head, &letters, &lower));
+            for i in 0..16 {
+                let mut other = lower;
+                other[i] ^= 0x40;
+                assert!(!a.is_same(head, &letters, &other) && !b.is_same(head, &letters, &other));
+            }
+        }
         assert_eq!(a.colons_and_blanks(head), b.colons_and_blanks(head));
         // What these are by their definition.
         for (i, byte) in half.iter().enumerate() {

@@ -14,10 +14,10 @@ use core::arch::x86_64::{
     __m128i, __m256i, _mm_add_epi8, _mm_and_si128, _mm_cmpeq_epi8, _mm_cmpgt_epi8, _mm_cmpgt_epi32,
     _mm_cvtsi64_si128, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_madd_epi16, _mm_maddubs_epi16, _mm_min_epu8,
     _mm_movemask_epi8, _mm_or_si128, _mm_packs_epi32, _mm_packus_epi16, _mm_set1_epi8, _mm_set1_epi16,
-    _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
-    _mm256_add_epi8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_loadu_si256, _mm256_min_epu8,
-    _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_sub_epi8, _mm256_testz_si256,
-    _mm256_xor_si256,
+    _mm_set1_epi32, _mm_shuffle_epi8, _mm_srli_epi16, _mm_sub_epi8, _mm_testz_si128, _mm_unpackhi_epi64,
+    _mm_unpacklo_epi8, _mm_xor_si128, _mm256_add_epi8, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8,
+    _mm256_loadu_si256, _mm256_min_epu8, _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8,
+    _mm256_sub_epi8, _mm256_testz_si256, _mm256_xor_si256,
 };
 use core::sync::atomic::{AtomicU8, Ordering};
 
@@ -68,6 +68,11 @@ fn read_clean_avx2(avx2: Avx2, message: &mut Message, bytes: &[u8]) -> bool {
     clean::read(avx2, message, bytes).is_some()
 }
 
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn read_lines_avx2(avx2: Avx2, message: &mut Message, bytes: &[u8]) -> bool {
+    clean::read_lines(avx2, message, bytes).is_some()
+}
+
 #[cold]
 pub(super) fn read_clean_sse2(message: &mut Message, bytes: &[u8]) -> bool {
     clean::read(Sse2, message, bytes).is_some()
@@ -103,6 +108,13 @@ const YES: u8 = 1;
 const NO: u8 = 2;
 
 impl Lanes for Avx2 {
+    // Asks for no AVX2, so neither it nor what it calls is inlined.
+    #[inline(never)]
+    fn read_lines(self, message: &mut Message, bytes: &[u8]) -> bool {
+        // SAFETY: a value of this type says that the CPU has AVX2, BMI1 and BMI2.
+        unsafe { read_lines_avx2(self, message, bytes) }
+    }
+
     #[inline(always)]
     fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
         // SAFETY: a value of this type says that the CPU has AVX2.
@@ -134,8 +146,9 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
-    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
-        Sse2.same(head, letters, text)
+    fn is_same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> bool {
+        // SAFETY: as above.
+        unsafe { is_same_avx2(head, letters, text) }
     }
 
     #[inline(always)]
@@ -149,6 +162,11 @@ impl Lanes for Avx2 {
 pub(super) struct Sse2;
 
 impl Lanes for Sse2 {
+    #[inline]
+    fn read_lines(self, message: &mut Message, bytes: &[u8]) -> bool {
+        clean::read_lines(self, message, bytes).is_some()
+    }
+
     #[inline(always)]
     fn line_feeds(self, window: &[u8; 65]) -> Option<u64> {
         let (cr, _) = block_bits(window.first_chunk()?);
@@ -178,9 +196,9 @@ impl Lanes for Sse2 {
     }
 
     #[inline(always)]
-    fn same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
+    fn is_same(self, head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> bool {
         // SAFETY: SSE2 is part of the x86-64 baseline, and nothing else is asked of the caller.
-        unsafe { same_sse2(head, letters, text) }
+        unsafe { same_sse2(head, letters, text) == 0xffff }
     }
 
     #[inline(always)]
@@ -240,6 +258,13 @@ fn stops_sse2(part: &[u8; 16]) -> u32 {
 #[target_feature(enable = "sse2")]
 fn same_sse2(head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> u32 {
     mask(_mm_cmpeq_epi8(_mm_or_si128(load(head, 0), load(letters, 0)), load(text, 0)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn is_same_avx2(head: &[u8; 16], letters: &[u8; 16], text: &[u8; 16]) -> bool {
+    let differs = _mm_xor_si128(_mm_or_si128(load(head, 0), load(letters, 0)), load(text, 0));
+    _mm_testz_si128(differs, differs) != 0
 }
 
 #[inline]

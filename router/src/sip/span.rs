@@ -23,6 +23,13 @@ impl Span {
         Self { start: start as u16, end: end as u16 }
     }
 
+    /// The span whose start is the lower half of `halves`, and whose end the upper. Sums of such are done on both at once, where none leaves its half.
+    #[inline]
+    #[must_use]
+    pub const fn of_halves(halves: u32) -> Self {
+        Self { start: halves as u16, end: (halves >> 16) as u16 }
+    }
+
     /// The largest offset that a span can name, and so the longest message that is read.
     pub const OFFSET_MAX: usize = u16::MAX as usize;
 
