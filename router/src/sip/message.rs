@@ -498,6 +498,8 @@ mod tests {
                 ("From: ", format!("From: \"{name}\\\" ")),
                 ("From: ", format!("From: \"{name}\\\" <sip:x@x>;tag=9;\" ")),
                 ("<sip:b@b>", format!("<sip:{name}@b>")),
+                ("<sip:b@b>", format!("\"Some name of 20 chars\" <sip:{name}@b>")),
+                ("<sip:b@b>", format!("<sip:{name}@b")),
                 ("tag=2", format!("tag={tag}")),
                 ("tag=2", format!("tag={tag};x")),
                 ("tag=2", format!("tag={tag}\u{e9}")),

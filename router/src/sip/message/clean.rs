@@ -215,6 +215,9 @@ fn clean_tag<V: Lanes>(lanes: V, bytes: &[u8], start: usize, end: usize) -> Opti
         return None;
     }
     let close = lanes.equal(block, b'>') >> open;
+    if close == 0 {
+        return None;
+    }
     let at = start + open + close.trailing_zeros() as usize + 1;
     if at == end {
         return Some(end);
