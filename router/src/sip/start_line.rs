@@ -188,7 +188,21 @@ pub(super) fn read_clean<V: Lanes>(lanes: V, bytes: &[u8], end: usize) -> Option
             }
         }
     }
-    read(bytes, end).ok()
+    match read_clean_status(bytes) {
+        Some(start_line) => Some(start_line),
+        None => read(bytes, end).ok(),
+    }
+}
+
+/// `SIP/2.0`, SP, a status and SP, whatever comes then; `None` for all else.
+#[inline(always)]
+fn read_clean_status(bytes: &[u8]) -> Option<StartLine> {
+    let digits = scan::word(bytes, 8) as u32 ^ u32::from_le_bytes(*b"000 ");
+    // No byte is over 9, and the fourth is none at all.
+    let is_good = digits < 1 << 24 && (digits | (digits + 0x76_7676)) & 0x80_8080 == 0;
+    let status = (digits & 0xff) * 100 + (digits >> 8 & 0xff) * 10 + (digits >> 16);
+    (is_good && matches!(status, 100..=699) && scan::begins_with(bytes, 0, b"sip/2.0 "))
+        .then_some(StartLine::Response { status: status as u16 })
 }
 
 #[inline]
@@ -284,5 +298,24 @@ mod tests {
         assert_eq!(reason("SIP/2.0 4294967301 x"), Some(Reason::BadStatusCode));
         assert_eq!(reason("SIP/2.0 099 x"), Some(Reason::BadStatusCode));
         assert_eq!(reason("SIP/3.0 200 x"), Some(Reason::BadVersion));
+    }
+
+    #[test]
+    fn clean_statuses() {
+        for status in 0..1000u32 {
+            let text = format!("sip/2.0 {status:03} OK");
+            let is_good = (100..700).contains(&status);
+            assert_eq!(read_clean_status(text.as_bytes()), read(text.as_bytes(), text.len()).ok(), "{text}");
+            assert_eq!(read_clean_status(text.as_bytes()).is_some(), is_good, "{text}");
+        }
+        for at in 0..12 {
+            for octet in 0..=255 {
+                let mut text = *b"SIP/2.0 200 OK";
+                text[at] = octet;
+                if let Some(start_line) = read_clean_status(&text) {
+                    assert_eq!(read(&text, text.len()), Ok(start_line), "{}", text.escape_ascii());
+                }
+            }
+        }
     }
 }
