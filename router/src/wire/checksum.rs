@@ -218,6 +218,18 @@ fn few(bytes: &[u8]) -> u64 {
     sum + odd.first().map_or(0, |byte| u64::from(u16::from_ne_bytes([*byte, 0])))
 }
 
+/// The sum of the two halves of a number, which are of the same class as its words.
+#[inline]
+pub(super) fn word_sum(bytes: u64) -> u64 {
+    u64::from(bytes as u32) + (bytes >> 32)
+}
+
+/// Whether a sum in the machine's order that is not folded, and not 0, is of the class of 0.
+#[inline]
+pub(super) fn is_sum_of_zero(sum: u64) -> bool {
+    fold(sum) == 0xffff
+}
+
 /// Folds to 16 bits, adding the carries in.
 ///
 /// Added to itself with its halves exchanged, a number has in its upper half the sum of the two, and the carry that comes out of the lower half is the one that has to go

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! frame -> read -> Received -> check            the payload's place, whence and whither, whether its checksum holds
-//!                     |
+//!    `---- Recurring -> |                       the same for many datagrams of one flow
 //!                   basis <- Front              what the payload's edits leave of the checksum that it came with
 //!                     |
 //! frame <- write <- Outgoing, Envelope          headers put in front of the payload, where it stands by then
@@ -43,6 +43,7 @@ pub mod ethernet;
 pub mod ipv4;
 pub mod ipv6;
 mod prepared;
+mod recurring;
 #[cfg(test)]
 pub(crate) mod tests;
 pub mod udp;
@@ -57,6 +58,7 @@ use ethernet::{Ethernet, Mac};
 use ipv4::Ipv4;
 use ipv6::Ipv6;
 pub use prepared::Prepared;
+pub use recurring::Recurring;
 use udp::Udp;
 use vlan::{Tag, Tags, Vlan};
 
@@ -185,6 +187,53 @@ pub enum Checksum {
 }
 
 impl Received {
+    /// What of it has to do with the payload.
+    #[inline]
+    #[must_use]
+    pub fn arrived(&self) -> Arrived {
+        let Self { source, destination, .. } = self;
+        Arrived {
+            payload: self.payload.clone(),
+            checksum: self.checksum,
+            pseudo_header: Sum::of_pseudo_header(source, destination, 0),
+            ports: Sum::of_word(source.port()) + Sum::of_word(destination.port()),
+            udp_length: udp::BYTES.wrapping_add(self.payload.len()) as u16,
+            is_ipv4: source.is_ipv4(),
+        }
+    }
+
+    /// [`Arrived::check`].
+    #[inline]
+    #[must_use]
+    pub fn check(&self, frame: &[u8]) -> Checksum {
+        self.arrived().check(frame)
+    }
+
+    /// [`Arrived::basis`].
+    #[inline]
+    #[must_use]
+    pub fn basis(&self, checksum: Checksum, front: Option<Front>) -> Basis {
+        self.arrived().basis(checksum, front)
+    }
+}
+
+/// A datagram in a frame, as far as its payload and its checksum are concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Arrived {
+    /// Where the payload stands in the frame, right behind the UDP header.
+    pub payload: Range<usize>,
+    /// The checksum field of the UDP header.
+    pub checksum: u16,
+    /// The sum of the pseudo-header without the length.
+    pseudo_header: Sum,
+    /// The sum of the ports.
+    ports: Sum,
+    /// The length field of the UDP header, which the payload's length was taken from.
+    udp_length: u16,
+    is_ipv4: bool,
+}
+
+impl Arrived {
     /// Checks the UDP checksum of what was read from `frame`.
     ///
     /// All of the payload is read, unless it is [`Checksum::Absent`] or [`Checksum::Partial`].
@@ -192,14 +241,16 @@ impl Received {
     #[must_use]
     pub fn check(&self, frame: &[u8]) -> Checksum {
         if self.checksum == 0 {
-            return if self.source.is_ipv4() { Checksum::Absent } else { Checksum::Wrong };
+            return if self.is_ipv4 { Checksum::Absent } else { Checksum::Wrong };
         }
-        if self.pseudo_header() == Sum::of_word(self.checksum) {
+        let pseudo_header = self.pseudo_header + Sum::of_word(self.udp_length);
+        if pseudo_header == Sum::of_word(self.checksum) {
             return Checksum::Partial;
         }
-        let Some(payload) = frame.get(self.payload.clone()) else { return Checksum::Wrong };
-        let sum = self.headers() + Sum::of_word(self.checksum) + Sum::of(payload);
-        if sum.is_zero() { Checksum::Right } else { Checksum::Wrong }
+        let Range { start, end } = self.payload;
+        let Some(carried) = frame.get(start.wrapping_sub(udp::BYTES)..end) else { return Checksum::Wrong };
+        // Header and payload in one go.
+        if (pseudo_header + Sum::of(carried)).is_zero() { Checksum::Right } else { Checksum::Wrong }
     }
 
     /// What the checksum that the payload leaves with is made from, after its front has been edited.
@@ -218,26 +269,11 @@ impl Received {
         if front.payload_bytes != self.payload.len() {
             return Basis::Payload;
         }
-        let payload = Sum::of_word(!self.checksum) - self.headers();
+        // The length stands in the header and in the pseudo-header.
+        let length = Sum::of_word(self.udp_length);
+        let headers = self.pseudo_header + self.ports + length + length;
+        let payload = Sum::of_word(!self.checksum) - headers;
         Basis::Tail { bytes, sum: (payload - front.sum).shifted_by(front.bytes) }
-    }
-
-    /// The sum of pseudo-header and UDP header, without the checksum.
-    #[inline]
-    fn headers(&self) -> Sum {
-        Sum::of_udp_headers(&self.source, &self.destination, self.udp_length())
-    }
-
-    /// The sum of the pseudo-header.
-    #[inline]
-    fn pseudo_header(&self) -> Sum {
-        Sum::of_pseudo_header(&self.source, &self.destination, self.udp_length())
-    }
-
-    /// The length field of the UDP header, which the payload's length was taken from.
-    #[inline]
-    fn udp_length(&self) -> u16 {
-        udp::BYTES.wrapping_add(self.payload.len()) as u16
     }
 }
 
