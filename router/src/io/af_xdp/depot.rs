@@ -96,10 +96,17 @@ impl<T> Stack<T> {
     #[inline]
     #[must_use = "a frame that is dropped is lost"]
     pub fn take(&mut self) -> Option<T> {
-        if self.frames.is_empty() {
-            let batch = self.depot.batches.pop()?;
-            self.frames.extend(batch.into_iter().flatten());
+        if let Some(frame) = self.frames.pop() {
+            return Some(frame);
         }
+        self.fetch()
+    }
+
+    /// Takes a batch from the depot, and a frame of it.
+    #[cold]
+    fn fetch(&mut self) -> Option<T> {
+        let batch = self.depot.batches.pop()?;
+        self.frames.extend(batch.into_iter().flatten());
         self.frames.pop()
     }
 

@@ -51,6 +51,17 @@ impl FillRing {
         }
     }
 
+    /// Puts in as many frames as there are and there is room for, and says how many, to be seen by the kernel at the next [`submit`](Self::submit).
+    ///
+    /// One of another area is lost; there is one area for all rings of a node.
+    #[inline]
+    pub fn push_all(&mut self, mut take: impl FnMut() -> Option<Frame>) -> u64 {
+        let chunks = self.chunks;
+        self.ring
+            .push_all(|| take().and_then(|frame| chunks.offset(&frame)).map(|offset| offset as u64))
+            .into()
+    }
+
     /// Shows the kernel what was pushed.
     #[inline]
     pub fn submit(&mut self) {
@@ -153,6 +164,25 @@ impl CompletionRing {
             }
             self.strange += 1;
         }
+    }
+
+    /// Pops all frames that are there by now, gives the kernel their room, and says how many there were.
+    #[inline]
+    pub fn pop_all(&mut self, mut put: impl FnMut(Frame)) -> u64 {
+        let (mut frames, mut strange) = (0, 0);
+        for address in self.ring.pop_all() {
+            // SAFETY: by the promise of `new`, nobody has this chunk now.
+            match unsafe { self.chunks.claim(address) } {
+                Some((frame, _)) => {
+                    put(frame);
+                    frames += 1;
+                }
+                None => strange += 1,
+            }
+        }
+        self.strange += strange;
+        self.ring.release();
+        frames
     }
 
     /// Gives the kernel the room of what was popped; a pop that finds nothing has done that.

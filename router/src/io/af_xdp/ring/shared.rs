@@ -167,6 +167,22 @@ impl<T: Copy> Ring<T> {
         true
     }
 
+    /// As producer: writes as many entries as there are and there is room for, and says how many.
+    #[inline]
+    pub(in crate::io::af_xdp) fn push_all(&mut self, mut next: impl FnMut() -> Option<T>) -> u32 {
+        let (first, room) = (self.cached_producer, self.free());
+        let mut count = 0;
+        while count < room
+            && let Some(entry) = next()
+        {
+            // SAFETY: `entry` leads to an entry, and it is the producer's: there is room for so many.
+            unsafe { self.entry(first.wrapping_add(count)).write(entry) };
+            count += 1;
+        }
+        self.cached_producer = first.wrapping_add(count);
+        count
+    }
+
     /// As producer: shows what was pushed.
     #[inline]
     pub(in crate::io::af_xdp) fn submit(&mut self) {
@@ -203,6 +219,16 @@ impl<T: Copy> Ring<T> {
         let entry = unsafe { self.entry(self.cached_consumer).read() };
         self.cached_consumer = self.cached_consumer.wrapping_add(1);
         Some(entry)
+    }
+
+    /// As consumer: all entries that are there by now. Those that are not asked for are popped too.
+    #[inline]
+    pub(in crate::io::af_xdp) fn pop_all(&mut self) -> impl Iterator<Item = T> + '_ {
+        self.refill();
+        let (first, end) = (self.cached_consumer, self.cached_producer);
+        self.cached_consumer = end;
+        // SAFETY: `entry` leads to an entry, and it is the consumer's: the producer has shown it, and nobody lets go of it while the ring is borrowed.
+        (0..end.wrapping_sub(first)).map(move |i| unsafe { self.entry(first.wrapping_add(i)).read() })
     }
 
     /// As consumer: lets go of what was popped, looks for more, and says how many there are.
