@@ -41,6 +41,7 @@ pub mod census;
 pub mod depot;
 #[cfg(test)]
 mod fake;
+mod flows;
 pub mod handover;
 pub mod kernel_path;
 pub mod ledger;

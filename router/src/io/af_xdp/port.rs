@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! completion rings -> stack -> fill rings                          the queues that it owns
-//! RX ring -> wire::read -> forward -> wire::write -> TX ring       one frame, in place
+//! RX ring -> flows -> forward -> ways -> TX ring                   one frame, in place
 //!     |                       |            `-> kernel path         what it cannot send itself
 //!     `-----------------------`-> stack                            what ends here
 //! ```
@@ -13,6 +13,7 @@
 
 use super::bell::Bell;
 use super::depot::Stack;
+use super::flows::{Flows, Unknown};
 use super::handover::{Handover, Handovers, Probe};
 use super::ledger::{self, Page};
 use super::listeners::Listeners;
@@ -20,12 +21,12 @@ use super::ring::FillLevel;
 use super::socket::{Tx, WorkerSockets};
 use super::umem::{Frame, Umem};
 use super::ways::{Ends, Ways};
-use crate::io::{Datagram, Flow, Io, ListenerIndex, Verdict};
+use crate::io::{Datagram, Io, Verdict};
 use crate::ip_route::IpRoutes;
 use crate::stats::{Counter, Handover as Why, Refused, Stats};
-use crate::wire::{self, Basis, Checksum, HEADERS_BYTES_MAX};
+use crate::wire::{Basis, Checksum, HEADERS_BYTES_MAX};
 use arc_swap::{ArcSwap, Cache};
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub struct Port {
     sockets: WorkerSockets,
     /// For each receive ring the owner of its queue, and how full that keeps it; none where that is this worker.
     suppliers: Vec<Option<Supplier>>,
+    flows: Flows,
     sender: Sender,
 }
 
@@ -77,10 +79,19 @@ struct Sender {
     stack: Stack,
     worker: usize,
     waiting: Waiting,
+    sent: Sent,
     /// Of the next IPv4 header.
     identification: u16,
     stats: Arc<Stats>,
     page: Arc<Page>,
+}
+
+/// What was put into transmit rings in this batch, and is not counted yet.
+#[derive(Debug, Default)]
+struct Sent {
+    frames: u64,
+    /// Of their payloads.
+    bytes: u64,
 }
 
 /// What the kernel path has not sent yet of a worker's, and must not be overtaken.
@@ -167,12 +178,13 @@ impl Port {
             stack,
             worker: sockets.worker,
             waiting: Waiting::default(),
+            sent: Sent::default(),
             identification: 0,
             stats,
             page,
         };
         sender.note_held();
-        Self { shared, sockets, suppliers, sender }
+        Self { shared, sockets, suppliers, flows: Flows::new(), sender }
     }
 
     /// What the kernel has transmitted goes to the stack, and from there to where the kernel receives.
@@ -180,23 +192,11 @@ impl Port {
     fn recycle(&mut self) {
         let Sender { stack, page, .. } = &mut self.sender;
         for queue in &mut self.sockets.owned {
-            let mut completed = 0;
-            while let Some(frame) = queue.completion.pop() {
-                stack.put(frame);
-                completed += 1;
-            }
+            let completed = queue.completion.pop_all(|frame| stack.put(frame));
             if completed > 0 {
                 ledger::add(&page.completed, completed);
             }
-            let mut filled = 0;
-            for _ in 0..queue.fill.free() {
-                let Some(frame) = stack.take() else { break };
-                if let Err(frame) = queue.fill.push(frame) {
-                    stack.put(frame);
-                    break;
-                }
-                filled += 1;
-            }
+            let filled = queue.fill.push_all(|| stack.take());
             if filled > 0 {
                 queue.fill.submit();
                 ledger::add(&page.filled, filled);
@@ -215,7 +215,7 @@ impl Port {
         let mut count = 0;
         while count < self.shared.batch_frames_max as usize {
             let Some((frame, packet)) = rx.ring.pop() else { break };
-            self.sender.forward_one(frame, packet, forward);
+            self.sender.forward_one(&self.shared, &mut self.flows, frame, packet, forward);
             count += 1;
         }
         if count == 0 {
@@ -239,124 +239,111 @@ impl Sender {
     #[inline]
     fn forward_one(
         &mut self,
+        shared: &Shared,
+        flows: &mut Flows,
         mut frame: Frame,
         packet: Range<usize>,
         forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict,
     ) {
-        if let Some(departure) = self.decide(&mut frame, packet, forward) {
-            self.send(frame, &departure);
-        } else {
-            self.stack.put(frame);
-        }
-    }
-
-    /// Reads the headers and has the datagram forwarded; says what is to leave.
-    #[inline]
-    fn decide(
-        &mut self,
-        frame: &mut Frame,
-        packet: Range<usize>,
-        forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict,
-    ) -> Option<Departure> {
-        let bytes = self.shared.umem.bytes(frame);
+        let Shared { umem, listeners, .. } = shared;
+        let bytes = umem.bytes(&mut frame);
         let packet_bytes = bytes.get(packet.clone()).filter(|bytes| !bytes.is_empty());
-        let Some(packet_bytes) = packet_bytes else { return self.refuse(Refused::Descriptor) };
-        let received = match wire::read(packet_bytes) {
-            Ok(received) => received,
-            Err(odd) => {
-                self.stats.odd(odd);
-                return None;
-            }
+        let Some(packet_bytes) = packet_bytes else {
+            return self.refuse(frame, Unknown::Refused(Refused::Descriptor));
         };
-        let Some(listener) = self.shared.listeners.of(received.destination) else {
-            return self.refuse(Refused::NoListener);
+        let (arrived, flow) = match flows.read(packet_bytes, listeners) {
+            Ok(read) => read,
+            Err(why) => return self.refuse(frame, why),
         };
-        let checksum = received.check(packet_bytes);
+        let checksum = arrived.check(packet_bytes);
         if checksum == Checksum::Wrong {
-            return self.refuse(Refused::UdpChecksum);
+            return self.refuse(frame, Unknown::Refused(Refused::UdpChecksum));
         }
-        let flow = Flow { source: received.source, destination: received.destination, listener };
         // The headers' room is kept out of the edits' reach.
-        let Some(room) = bytes.get_mut(HEADERS_BYTES_MAX..) else { return self.refuse(Refused::Descriptor) };
+        let Some(room) = bytes.get_mut(HEADERS_BYTES_MAX..) else {
+            return self.refuse(frame, Unknown::Refused(Refused::Descriptor));
+        };
         let in_room = |place: usize| (packet.start + place).saturating_sub(HEADERS_BYTES_MAX);
-        let (start, end) = (in_room(received.payload.start), in_room(received.payload.end));
-        let mut datagram = Datagram::new(room, start, end, flow);
+        let (start, end) = (in_room(arrived.payload.start), in_room(arrived.payload.end));
+        let mut datagram = Datagram::new(room, start, end, *flow);
         // Else the checksum is not made from what it was, so that the front's sum is of no use.
         if checksum == Checksum::Right {
             datagram = datagram.noting_front();
         }
-        let Verdict::Transmit { egress, to } = forward(&mut datagram) else { return None };
+        let Verdict::Transmit { egress, to } = &forward(&mut datagram) else { return self.stack.put(frame) };
         let Range { start, end } = datagram.range();
         let payload = start + HEADERS_BYTES_MAX..end + HEADERS_BYTES_MAX;
-        let (source, port) = self.shared.listeners.source(egress, flow.listener, flow.destination)?;
-        let basis = received.basis(checksum, datagram.front());
-        Some(Departure { payload, egress, to, source, port, basis })
+        let basis = arrived.basis(checksum, datagram.front());
+        let ends = Ends { to, egress: *egress, flow };
+        match self.address(shared, bytes, payload.clone(), basis, &ends) {
+            Ok((interface, packet)) => self.transmit(frame, interface, packet, payload.len()),
+            Err(why) => self.hand_over(frame, payload, &ends, why),
+        }
     }
 
     #[cold]
-    fn refuse(&self, why: Refused) -> Option<Departure> {
-        self.stats.refused(why);
-        None
-    }
-
-    /// Sends a frame by the ring of the interface that the route names, or has the kernel path send it.
-    #[inline]
-    fn send(&mut self, mut frame: Frame, departure: &Departure) {
-        let Departure { payload, to, .. } = departure;
-        match self.address(&mut frame, departure) {
-            Ok((interface, packet)) => {
-                let Some(tx) = self.tx.get_mut(interface) else { return self.stack.put(frame) };
-                match tx.ring.push(frame, packet) {
-                    Ok(()) => {
-                        ledger::add(&self.page.transmitted, 1);
-                        self.stats.add(Counter::Sent, 1);
-                        self.stats.add(Counter::SentBytes, payload.len() as u64);
-                    }
-                    Err(frame) => {
-                        self.stats.add(Counter::TransmitFull, 1);
-                        self.stack.put(frame);
-                    }
-                }
-            }
-            Err(why) => {
-                let Departure { egress, source, .. } = *departure;
-                let worker = self.worker;
-                let handover = Handover { frame, payload: payload.clone(), egress, to: *to, source, worker };
-                self.hand_over(handover, why);
-            }
+    fn refuse(&mut self, frame: Frame, why: Unknown) {
+        match why {
+            Unknown::Odd(odd) => self.stats.odd(odd),
+            Unknown::Refused(why) => self.stats.refused(why),
         }
+        self.stack.put(frame);
     }
 
     /// Writes the headers; says by which interface's ring, and what of the frame, is to leave, or why the kernel has to send it.
     #[inline]
-    fn address(&mut self, frame: &mut Frame, departure: &Departure) -> Result<(usize, Range<usize>), Why> {
-        let Departure { payload, to, source, port, basis, .. } = departure;
+    fn address(
+        &mut self,
+        shared: &Shared,
+        frame: &mut [u8],
+        payload: Range<usize>,
+        basis: Basis,
+        ends: &Ends<'_>,
+    ) -> Result<(usize, Range<usize>), Why> {
+        let Shared { handovers, listeners, if_indexes, .. } = shared;
         let routes = self.routes.load();
-        let ends = Ends { to: *to, source: *source, port: *port };
-        let way = self.ways.find(routes, &self.shared.if_indexes, &ends)?;
+        let way = self.ways.find(routes, (if_indexes, listeners), ends)?;
         if payload.len() > way.payload_bytes_max {
             return Err(Why::TooLarge);
         }
-        let handovers = &self.shared.handovers;
-        if self.waiting.holds_back(to.ip(), || handovers.sent(self.worker)) {
+        if self.waiting.holds_back(ends.to.ip(), || handovers.sent(self.worker)) {
             return Err(Why::Order);
         }
         if routes.wants_probe(way.neighbour) {
-            handovers.ask_for(Probe { egress: departure.egress, to: *to, source: *source });
+            let source = ends.source(listeners).and_then(|(source, _)| source);
+            handovers.ask_for(Probe { egress: ends.egress, to: *ends.to, source });
         }
         let identification = self.identification;
         self.identification = identification.wrapping_add(1);
-        let bytes = self.shared.umem.bytes(frame);
-        let packet = way.headers.write(bytes, payload.clone(), identification, *basis);
+        let packet = way.headers.write(frame, payload, identification, basis);
         Ok((way.interface, packet.map_err(|_| Why::NoRoute)?))
     }
 
+    /// Puts a frame into an interface's ring.
+    #[inline]
+    fn transmit(&mut self, frame: Frame, interface: usize, packet: Range<usize>, payload_bytes: usize) {
+        let Some(tx) = self.tx.get_mut(interface) else { return self.stack.put(frame) };
+        match tx.ring.push(frame, packet) {
+            Ok(()) => {
+                self.sent.frames += 1;
+                self.sent.bytes += payload_bytes as u64;
+            }
+            Err(frame) => {
+                self.stats.add(Counter::TransmitFull, 1);
+                self.stack.put(frame);
+            }
+        }
+    }
+
     #[cold]
-    fn hand_over(&mut self, handover: Handover, why: Why) {
+    fn hand_over(&mut self, frame: Frame, payload: Range<usize>, ends: &Ends<'_>, why: Why) {
+        let Ends { to, egress, .. } = *ends;
+        // A listener that there is not sends nothing.
+        let Some((source, _)) = ends.source(&self.shared.listeners) else { return self.stack.put(frame) };
         self.stats.handed_over(why);
-        let to = handover.to.ip();
+        let handover = Handover { frame, payload, egress, to: *to, source, worker: self.worker };
         match self.shared.handovers.give(handover) {
-            Ok(()) => self.waiting.note(to),
+            Ok(()) => self.waiting.note(to.ip()),
             Err(handover) => {
                 self.stats.add(Counter::HandoverFull, 1);
                 self.stack.put(handover.frame);
@@ -367,6 +354,12 @@ impl Sender {
     /// Brings what was put into the transmit rings to the kernel's attention.
     #[inline]
     fn flush(&mut self) {
+        let Sent { frames, bytes } = core::mem::take(&mut self.sent);
+        if frames > 0 {
+            ledger::add(&self.page.transmitted, frames);
+            self.stats.add(Counter::Sent, frames);
+            self.stats.add(Counter::SentBytes, bytes);
+        }
         for tx in &mut self.tx {
             tx.ring.submit();
             let mut wakes = 0;
@@ -403,18 +396,6 @@ pub fn suppliers(sockets: &[WorkerSockets]) -> Vec<Vec<Option<Supplier>>> {
         sockets.rx.iter().map(|rx| supplier(sockets.worker, rx.interface, rx.queue)).collect()
     };
     sockets.iter().map(of_worker).collect()
-}
-
-/// A datagram that is to leave, in its frame.
-struct Departure {
-    /// Where the payload stands in the frame.
-    payload: Range<usize>,
-    egress: ListenerIndex,
-    to: SocketAddr,
-    /// Where it leaves from, if that is known.
-    source: Option<IpAddr>,
-    port: u16,
-    basis: Basis,
 }
 
 impl Io for Port {

@@ -3,17 +3,52 @@
 //! A trunk has few next hops, and a look-up of one costs more than all else that a worker does to send. So a way is remembered with the number of the tables
 //! that it was found in, and holds until other tables are published. What has no way is not remembered: the kernel path sends it, which costs far more.
 
+use super::listeners::Listeners;
+use crate::io::{Flow, ListenerIndex};
 use crate::ip_route::{IpRoutes, LinkIndex, NeighbourPlace, NoWay};
 use crate::stats::Handover as Why;
 use crate::wire::{self, Basis, Envelope, Outgoing, Prepared};
 use core::net::{IpAddr, SocketAddr};
 
-/// A datagram's addresses: where it is to go, and where it leaves from, the address only if that is known.
+/// What a datagram's way hangs on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ends<'a> {
+    pub(super) to: &'a SocketAddr,
+    /// The listener that it leaves by.
+    pub(super) egress: ListenerIndex,
+    /// How that which it comes of came in.
+    pub(super) flow: &'a Flow,
+}
+
+/// The same as numbers, which are compared by few instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Ends {
-    pub(super) to: SocketAddr,
-    pub(super) source: Option<IpAddr>,
-    pub(super) port: u16,
+struct Key {
+    to: u128,
+    /// Where what is answered went to: see [`Listeners::source`].
+    asked: u128,
+    /// Port, listener and families.
+    rest: u64,
+}
+
+impl Ends<'_> {
+    #[inline]
+    fn key(&self) -> Key {
+        let Self { to, egress, flow } = *self;
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(v4) => (u128::from(v4.to_bits()), 1),
+            IpAddr::V6(v6) => (v6.to_bits(), 2),
+        };
+        let (to, to_family) = (bits(to.ip()), u64::from(to.port()) << 16);
+        let (asked, asked_family) =
+            if egress == flow.listener { bits(flow.destination.ip()) } else { (0, 0) };
+        let rest = u64::from(egress.0) | to_family | to.1 << 32 | asked_family << 34;
+        Key { to: to.0, asked, rest }
+    }
+
+    /// Where it leaves from, as [`Listeners::source`].
+    pub(super) fn source(&self, listeners: &Listeners) -> Option<(Option<IpAddr>, u16)> {
+        listeners.source(self.egress, self.flow.listener, self.flow.destination)
+    }
 }
 
 /// Where such datagrams leave.
@@ -35,7 +70,7 @@ pub(super) struct Ways {
 struct Found {
     /// The tables that it was found in.
     serial: u64,
-    ends: Ends,
+    key: Key,
     way: Way,
 }
 
@@ -56,32 +91,40 @@ impl Ways {
     /// # Errors
     /// Why the kernel has to send it.
     #[inline]
-    pub(super) fn find(&mut self, routes: &IpRoutes, if_indexes: &[u32], ends: &Ends) -> Result<&Way, Why> {
-        let place = &mut self.places[place(ends)];
-        if !matches!(place, Some(found) if found.serial == routes.serial() && found.ends == *ends) {
+    pub(super) fn find(
+        &mut self,
+        routes: &IpRoutes,
+        (if_indexes, listeners): (&[u32], &Listeners),
+        ends: &Ends<'_>,
+    ) -> Result<&Way, Why> {
+        let key = ends.key();
+        let place = &mut self.places[key.place()];
+        if !matches!(place, Some(found) if found.serial == routes.serial() && found.key == key) {
             *place = None;
-            let way = look_up(routes, if_indexes, ends)?;
-            *place = Some(Found { serial: routes.serial(), ends: *ends, way });
+            let way = look_up(routes, (if_indexes, listeners), ends)?;
+            *place = Some(Found { serial: routes.serial(), key, way });
         }
         // There is one: it was found, just now or before.
         place.as_ref().map(|found| &found.way).ok_or(Why::NoRoute)
     }
 }
 
-/// Where the way between `ends` is remembered.
-#[inline]
-fn place(ends: &Ends) -> usize {
-    let bits = match ends.to.ip() {
-        IpAddr::V4(v4) => u64::from(v4.to_bits()),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64 ^ (v6.to_bits() as u64).rotate_left(32),
-    };
-    let bits = bits ^ u64::from(ends.to.port()) << 32 ^ u64::from(ends.port) << 48;
-    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACES_LOG2)) as usize
+impl Key {
+    /// Where the way is remembered.
+    #[inline]
+    fn place(&self) -> usize {
+        let bits = (self.to >> 64) as u64 ^ (self.to as u64).rotate_left(32) ^ self.rest;
+        (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - PLACES_LOG2)) as usize
+    }
 }
 
 #[cold]
-fn look_up(routes: &IpRoutes, if_indexes: &[u32], ends: &Ends) -> Result<Way, Why> {
-    let Ends { to, source, port } = *ends;
+fn look_up(
+    routes: &IpRoutes,
+    (if_indexes, listeners): (&[u32], &Listeners),
+    ends: &Ends<'_>,
+) -> Result<Way, Why> {
+    let (to, (source, port)) = (ends.to, ends.source(listeners).ok_or(Why::NoRoute)?);
     let way = routes.look_up(source, to.ip()).map_err(why)?;
     let is_link = |index: &u32| LinkIndex(*index) == way.link;
     let interface = if_indexes.iter().position(is_link).ok_or(Why::OtherInterface)?;
@@ -122,6 +165,7 @@ mod tests {
         RoutePlan, RulePlan, TABLE_MAIN,
     };
     use crate::wire::tests::Random;
+    use core::net::Ipv4Addr;
 
     const LINK: LinkIndex = LinkIndex(7);
 
@@ -171,6 +215,20 @@ mod tests {
         }
     }
 
+    /// All addresses.
+    fn any(port: u16) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port)
+    }
+
+    fn flow(destination: SocketAddr, listener: ListenerIndex) -> Flow {
+        Flow { source: SocketAddr::new(ip(8), 5_060), destination, listener }
+    }
+
+    /// What came in by another listener than any.
+    fn elsewhere() -> Flow {
+        flow(SocketAddr::new(ip(1), 5_060), ListenerIndex(9))
+    }
+
     fn ip(host: u32) -> IpAddr {
         IpAddr::from((0x0a00_0000 + host).to_be_bytes())
     }
@@ -180,6 +238,7 @@ mod tests {
     fn what_is_remembered_is_what_would_be_found() {
         let mut random = Random(7);
         let (mut ways, mut routes) = (Ways::new(), IpRoutes::new(&plan(900, 0)));
+        let listeners = Listeners::new(&[any(5_060), SocketAddr::new(ip(1), 5_060), any(5_080)]);
         let (mut found, mut missing) = (0, 0);
         for step in 0..40_000 {
             match step % 4_000 {
@@ -188,13 +247,12 @@ mod tests {
                 2_999 => routes = IpRoutes::new(&plan(800, random.byte())),
                 _ => {}
             }
-            let ends = Ends {
-                to: SocketAddr::new(ip(2 + random.below(950) as u32), 5_060 + random.below(3) as u16),
-                source: [None, Some(ip(1)), Some(ip(9))][random.below(3)],
-                port: [5_060, 5_080][random.below(2)],
-            };
-            let way = ways.find(&routes, &[3, LINK.0], &ends).cloned();
-            assert_eq!(way, look_up(&routes, &[3, LINK.0], &ends), "{step}: {ends:?}");
+            let to = SocketAddr::new(ip(2 + random.below(950) as u32), 5_060 + random.below(3) as u16);
+            let asked = SocketAddr::new(ip([1, 9][random.below(2)]), 5_060);
+            let flow = flow(asked, ListenerIndex(random.below(3) as u16));
+            let ends = Ends { to: &to, egress: ListenerIndex(random.below(3) as u16), flow: &flow };
+            let way = ways.find(&routes, (&[3, LINK.0], &listeners), &ends).cloned();
+            assert_eq!(way, look_up(&routes, (&[3, LINK.0], &listeners), &ends), "{step}: {ends:?}");
             found += usize::from(way.is_ok());
             missing += usize::from(way == Err(Why::NoNeighbour));
         }
@@ -205,9 +263,11 @@ mod tests {
     fn a_poke_is_seen_by_who_remembers_the_way() {
         let routes = IpRoutes::new(&plan(2, 0));
         let mut ways = Ways::new();
-        let ends = Ends { to: SocketAddr::new(ip(3), 5_060), source: None, port: 5_060 };
+        let (to, flow, listeners) =
+            (SocketAddr::new(ip(3), 5_060), elsewhere(), Listeners::new(&[any(5_060)]));
+        let ends = Ends { to: &to, egress: ListenerIndex(0), flow: &flow };
         let mut wants = |routes: &IpRoutes| {
-            let neighbour = ways.find(routes, &[LINK.0], &ends).unwrap().neighbour;
+            let neighbour = ways.find(routes, (&[LINK.0], &listeners), &ends).unwrap().neighbour;
             routes.wants_probe(neighbour)
         };
         assert!(!wants(&routes));
@@ -223,8 +283,9 @@ mod tests {
     fn what_no_socket_sends_is_the_kernels() {
         let routes = IpRoutes::new(&plan(2, 0));
         let find = |to: &str, if_indexes: &[u32]| {
-            let ends = Ends { to: to.parse().unwrap(), source: None, port: 5_060 };
-            Ways::new().find(&routes, if_indexes, &ends).map(|way| way.interface)
+            let (to, flow, listeners) = (to.parse().unwrap(), elsewhere(), Listeners::new(&[any(5_060)]));
+            let ends = Ends { to: &to, egress: ListenerIndex(0), flow: &flow };
+            Ways::new().find(&routes, (if_indexes, &listeners), &ends).map(|way| way.interface)
         };
         assert_eq!(find("10.0.0.2:5060", &[1, LINK.0]), Ok(1));
         assert_eq!(find("10.0.0.2:5060", &[1]), Err(Why::OtherInterface));

@@ -8,13 +8,15 @@ use crate::io::af_xdp::handover::Probe;
 use crate::io::af_xdp::ledger::Whereabouts;
 use crate::io::af_xdp::socket::Options;
 use crate::io::af_xdp::umem::Geometry;
+use crate::io::{Flow, ListenerIndex};
 use crate::ip_route::{
     AddressPlan, Family, HopPlan, IpPlan, LinkIndex, LinkKind, LinkPlan, NeighbourPlan, NeighbourState,
     RouteKind, RoutePlan, RulePlan, TABLE_MAIN,
 };
 use crate::stats::Totals;
 use crate::wire::vlan::{Tag, Tags};
-use crate::wire::{Envelope, Outgoing};
+use crate::wire::{self, Envelope, Outgoing};
+use core::net::SocketAddr;
 
 const FRAMES: u32 = 1_024;
 const PUBLIC: u32 = 2;
