@@ -25,6 +25,7 @@ use crossbeam::queue::ArrayQueue;
 #[cfg(all(loom, test))]
 use stand_in::ArrayQueue;
 use std::sync::Arc;
+use std::vec;
 
 /// Frames that are exchanged at once.
 ///
@@ -72,7 +73,8 @@ impl<T> Depot<T> {
 #[derive(Debug)]
 pub struct Stack<T = Frame> {
     frames: Vec<T>,
-    keep_max: usize,
+    /// With so many, it gives a batch away.
+    give_at: usize,
     depot: Arc<Depot<T>>,
 }
 
@@ -80,34 +82,58 @@ impl<T> Stack<T> {
     /// An empty stack that keeps at most `keep_max` frames, and less than a batch over, to itself, and gives the others to `depot`.
     #[must_use]
     pub fn new(depot: &Arc<Depot<T>>, keep_max: usize) -> Self {
-        Self { frames: Vec::with_capacity(depot.frames_max), keep_max, depot: Arc::clone(depot) }
+        let give_at = keep_max.saturating_add(BATCH);
+        Self { frames: Vec::with_capacity(depot.frames_max), give_at, depot: Arc::clone(depot) }
     }
 
     /// Puts a frame on it. A batch above what it keeps goes to the depot.
     #[inline]
     pub fn put(&mut self, frame: T) {
         self.frames.push(frame);
-        if self.frames.len() >= self.keep_max.saturating_add(BATCH) {
+        if self.frames.len() >= self.give_at {
             self.give();
         }
+    }
+
+    /// Puts all of them on it, and says how many they were. It gives batches away as [`Self::put`] does, after the last.
+    #[inline]
+    pub fn put_all(&mut self, frames: impl Iterator<Item = T>) -> u64 {
+        let before = self.frames.len();
+        // Not `extend`, which looks at each step for how many there may still be.
+        frames.for_each(|frame| self.frames.push(frame));
+        let count = self.frames.len() - before;
+        for _ in 0..self.frames.len().saturating_sub(self.give_at - BATCH) / BATCH {
+            self.give();
+        }
+        count as u64
+    }
+
+    /// Takes the uppermost `count`, or as many as there are, all of which are to be used; from the depot if it is empty.
+    #[inline]
+    #[must_use = "frames that are dropped are lost"]
+    pub fn take_all(&mut self, count: usize) -> vec::Drain<'_, T> {
+        if self.frames.is_empty() && count > 0 {
+            self.fetch();
+        }
+        self.frames.drain(self.frames.len().saturating_sub(count)..)
     }
 
     /// Takes a frame from it; from the depot if it is empty.
     #[inline]
     #[must_use = "a frame that is dropped is lost"]
     pub fn take(&mut self) -> Option<T> {
-        if let Some(frame) = self.frames.pop() {
-            return Some(frame);
+        if self.frames.is_empty() {
+            self.fetch();
         }
-        self.fetch()
+        self.frames.pop()
     }
 
-    /// Takes a batch from the depot, and a frame of it.
+    /// Takes a batch from the depot, if there is one.
     #[cold]
-    fn fetch(&mut self) -> Option<T> {
-        let batch = self.depot.batches.pop()?;
-        self.frames.extend(batch.into_iter().flatten());
-        self.frames.pop()
+    fn fetch(&mut self) {
+        if let Some(batch) = self.depot.batches.pop() {
+            self.frames.extend(batch.into_iter().flatten());
+        }
     }
 
     /// Frames on it.

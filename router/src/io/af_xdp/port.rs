@@ -192,11 +192,11 @@ impl Port {
     fn recycle(&mut self) {
         let Sender { stack, page, .. } = &mut self.sender;
         for queue in &mut self.sockets.owned {
-            let completed = queue.completion.pop_all(|frame| stack.put(frame));
+            let completed = queue.completion.pop_onto(stack);
             if completed > 0 {
                 ledger::add(&page.completed, completed);
             }
-            let filled = queue.fill.push_all(|| stack.take());
+            let filled = queue.fill.push_from(stack);
             if filled > 0 {
                 queue.fill.submit();
                 ledger::add(&page.filled, filled);
@@ -263,7 +263,8 @@ impl Sender {
         let Some(room) = bytes.get_mut(HEADERS_BYTES_MAX..) else {
             return self.refuse(frame, Unknown::Refused(Refused::Descriptor));
         };
-        let in_room = |place: usize| (packet.start + place).saturating_sub(HEADERS_BYTES_MAX);
+        // What stood before it would be out of all bounds.
+        let in_room = |place: usize| (packet.start + place).wrapping_sub(HEADERS_BYTES_MAX);
         let (start, end) = (in_room(arrived.payload.start), in_room(arrived.payload.end));
         let mut datagram = Datagram::new(room, start, end, *flow);
         // Else the checksum is not made from what it was, so that the front's sum is of no use.

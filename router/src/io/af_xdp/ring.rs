@@ -9,6 +9,7 @@ mod shared;
 
 pub(super) use shared::{Kind, Ring, RingMemory};
 
+use super::depot::Stack;
 use super::umem::{Chunks, Frame, Umem};
 use core::any::Any;
 use core::ops::Range;
@@ -51,15 +52,23 @@ impl FillRing {
         }
     }
 
-    /// Puts in as many frames as there are and there is room for, and says how many, to be seen by the kernel at the next [`submit`](Self::submit).
+    /// Puts frames of `stack` in, as many as there are and there is room for, to be seen by the kernel at the next [`submit`](Self::submit), and says how many.
     ///
-    /// One of another area is lost; there is one area for all rings of a node.
+    /// They are to be of the same area. There is one for all rings of a node, and what is of another is lost.
     #[inline]
-    pub fn push_all(&mut self, mut take: impl FnMut() -> Option<Frame>) -> u64 {
-        let chunks = self.chunks;
-        self.ring
-            .push_all(|| take().and_then(|frame| chunks.offset(&frame)).map(|offset| offset as u64))
-            .into()
+    pub fn push_from(&mut self, stack: &mut Stack) -> u64 {
+        let (mut pushed, chunks) = (0, self.chunks);
+        loop {
+            let frames = stack.take_all(self.free());
+            let count = self
+                .ring
+                .push_all(frames.filter_map(|frame| chunks.offset(&frame)).map(|offset| offset as u64));
+            pushed += u64::from(count);
+            // What comes from the depot comes a batch at a time.
+            if count == 0 {
+                return pushed;
+            }
+        }
     }
 
     /// Shows the kernel what was pushed.
@@ -166,23 +175,20 @@ impl CompletionRing {
         }
     }
 
-    /// Pops all frames that are there by now, gives the kernel their room, and says how many there were.
+    /// Pops all frames that are there by now onto `stack`, gives the kernel their room, and says how many there were.
     #[inline]
-    pub fn pop_all(&mut self, mut put: impl FnMut(Frame)) -> u64 {
-        let (mut frames, mut strange) = (0, 0);
-        for address in self.ring.pop_all() {
+    pub fn pop_onto(&mut self, stack: &mut Stack) -> u64 {
+        let (mut strange, chunks) = (0, self.chunks);
+        let claimed = self.ring.pop_all().filter_map(|address| {
             // SAFETY: by the promise of `new`, nobody has this chunk now.
-            match unsafe { self.chunks.claim(address) } {
-                Some((frame, _)) => {
-                    put(frame);
-                    frames += 1;
-                }
-                None => strange += 1,
-            }
-        }
+            let frame = unsafe { chunks.claim(address) };
+            strange += u64::from(frame.is_none());
+            frame.map(|(frame, _)| frame)
+        });
+        let count = stack.put_all(claimed);
         self.strange += strange;
         self.ring.release();
-        frames
+        count
     }
 
     /// Gives the kernel the room of what was popped; a pop that finds nothing has done that.

@@ -91,6 +91,7 @@ impl Umem {
             umem: next_id().ok_or_else(|| io::Error::other("too many areas"))?,
             frames: geometry.frames,
             shift: geometry.frame_size.trailing_zeros(),
+            inner: geometry.frame_size - 1,
         };
         // The only place where frames come from nothing: the area is new.
         let frames = (0..geometry.frames).map(|index| Frame { index, umem: chunks.umem }).collect();
@@ -217,13 +218,15 @@ pub(super) struct Chunks {
     umem: NonZeroU32,
     frames: u32,
     shift: u32,
+    /// The bits of an address that say how far in its chunk it is.
+    inner: u32,
 }
 
 impl Chunks {
     /// Bytes of a chunk.
     #[inline]
     pub(super) fn frame_size(self) -> usize {
-        1 << self.shift
+        self.inner as usize + 1
     }
 
     /// Number of chunks.
@@ -241,7 +244,7 @@ impl Chunks {
     #[inline]
     pub(super) fn locate(self, address: u64) -> Option<(u32, usize)> {
         let index = u32::try_from(address >> self.shift).ok().filter(|index| *index < self.frames)?;
-        Some((index, (address & ((1 << self.shift) - 1)) as usize))
+        Some((index, (address & u64::from(self.inner)) as usize))
     }
 
     /// The frame for the chunk that an address lies in, and how far in; `None` for an address past the last.

@@ -64,7 +64,7 @@ pub(super) struct Way {
 
 /// Ways that were found, each at the place that its addresses hash to.
 pub(super) struct Ways {
-    places: Box<[Option<Found>]>,
+    places: Box<[Option<Found>; PLACES]>,
 }
 
 struct Found {
@@ -83,7 +83,7 @@ const IPV6_MTU_MIN: usize = 1_280;
 
 impl Ways {
     pub(super) fn new() -> Self {
-        Self { places: (0..PLACES).map(|_| None).collect() }
+        Self { places: Box::new([const { None }; PLACES]) }
     }
 
     /// The way between `ends`, remembered or by `routes`. `if_indexes` are the interfaces that there are sockets for.

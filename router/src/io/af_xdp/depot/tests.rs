@@ -92,3 +92,25 @@ fn nothing_is_lost_or_doubled_between_threads() {
     all.sort_unstable();
     assert!(all.into_iter().eq(0..FRAMES));
 }
+
+/// All at once is as one after another: nothing is lost, what is above what it keeps goes to the depot, and comes back from there.
+#[test]
+fn all_at_once() {
+    let depot = Arc::new(Depot::new(1_000));
+    let mut stack = Stack::new(&depot, 100);
+    assert_eq!(stack.put_all(0..163), 163);
+    assert_eq!((stack.len(), depot.len()), (163, 0));
+    assert_eq!(stack.put_all(163..1_000), 837);
+    assert_eq!((stack.len(), depot.len()), (100 + (1_000 - 100) % BATCH, (1_000 - 100) / BATCH * BATCH));
+    assert_eq!(stack.take_all(0).count(), 0);
+    let mut all: BTreeSet<_> = stack.take_all(7).collect();
+    while all.len() < 1_000 {
+        let count = all.len();
+        all.extend(stack.take_all(90));
+        assert!(all.len() > count);
+    }
+    assert!(all.into_iter().eq(0..1_000) && depot.is_empty());
+    assert_eq!(stack.take_all(9).count(), 0);
+    let mut unbounded = Stack::new(&depot, usize::MAX);
+    assert_eq!((unbounded.put_all(0..500), unbounded.len(), depot.len()), (500, 500, 0));
+}

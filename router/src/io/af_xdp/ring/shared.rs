@@ -167,17 +167,15 @@ impl<T: Copy> Ring<T> {
         true
     }
 
-    /// As producer: writes as many entries as there are and there is room for, and says how many.
+    /// As producer: writes entries, as far as there is room, and says how many.
     #[inline]
-    pub(in crate::io::af_xdp) fn push_all(&mut self, mut next: impl FnMut() -> Option<T>) -> u32 {
+    pub(in crate::io::af_xdp) fn push_all(&mut self, entries: impl Iterator<Item = T>) -> u32 {
         let (first, room) = (self.cached_producer, self.free());
         let mut count = 0;
-        while count < room
-            && let Some(entry) = next()
-        {
+        for (i, entry) in (0..room).zip(entries) {
             // SAFETY: `entry` leads to an entry, and it is the producer's: there is room for so many.
-            unsafe { self.entry(first.wrapping_add(count)).write(entry) };
-            count += 1;
+            unsafe { self.entry(first.wrapping_add(i)).write(entry) };
+            count = i + 1;
         }
         self.cached_producer = first.wrapping_add(count);
         count

@@ -1,4 +1,5 @@
 use super::super::census::{Census, Count};
+use super::super::depot::Depot;
 use super::super::fake::{Dropped, Kernel, OPTIONS, index, ring_memory};
 use super::super::socket::WorkerSockets;
 use super::super::umem::tests::umem;
@@ -66,32 +67,30 @@ fn a_fill_ring_takes_as_many_as_it_holds_and_gives_the_rest_back() {
 fn all_at_once_is_one_after_another() {
     for first in FIRSTS {
         let (umem, frames) = umem(20);
-        let mut frames: VecDeque<_> = frames.into();
+        let mut stack = Stack::new(&Arc::new(Depot::new(20)), 100);
+        assert_eq!(stack.put_all(frames.into_iter()), 20);
         let (mut fill, mut kernel, _) = fill_ring(&umem, first);
         let memory = ring_memory::<u64>(16, first);
         // SAFETY: two views of a new ring, one for each side; what is put in was taken out of the fill ring, or is nonsense.
         let (mut completion, mut done) =
             unsafe { (CompletionRing::new(memory.clone(), &umem), Ring::new(memory)) };
         for round in 0..50 {
-            let there = frames.len().min(8);
-            assert_eq!(fill.push_all(|| frames.pop_front()), there as u64, "{round}");
-            assert_eq!(fill.push_all(|| frames.pop_front()), 0, "full, or no more");
+            assert_eq!(fill.push_from(&mut stack), 8, "{round}");
+            assert_eq!((fill.push_from(&mut stack), stack.len()), (0, 12), "full");
             fill.submit();
             let taken: Vec<u64> = kernel.pop_all().collect();
             kernel.release();
-            assert_eq!((taken.len(), kernel.pop_all().count()), (there, 0));
+            assert_eq!((taken.len(), kernel.pop_all().count()), (8, 0));
             for address in &taken {
                 assert!(done.push(*address) && (round % 3 > 0 || done.push(20 * 2_048 + address)));
             }
             done.submit();
-            let mut came = vec![];
-            assert_eq!(completion.pop_all(|frame| came.push(frame)), there as u64);
-            assert!(came.iter().map(|frame| u64::from(frame.index()) * 2_048).eq(taken));
-            assert_eq!(completion.pop_all(|_| panic!("none is left")), 0);
+            assert_eq!((completion.pop_onto(&mut stack), completion.pop_onto(&mut stack)), (8, 0));
+            let came = stack.frames().iter().skip(12);
+            assert!(came.map(|frame| u64::from(frame.index()) * 2_048).eq(taken));
             assert_eq!(done.free(), 16, "the room was given back");
-            frames.extend(came);
         }
-        assert_eq!((frames.len(), completion.strange()), (20, 17 * 8));
+        assert_eq!((stack.len(), completion.strange()), (20, 17 * 8));
     }
 }
 
