@@ -212,11 +212,19 @@ impl Port {
     #[inline]
     fn breathe_ring(&mut self, ring: usize, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
         let Some(rx) = self.sockets.rx.get_mut(ring) else { return 0 };
+        let max = self.shared.batch_frames_max as usize;
         let mut count = 0;
-        while count < self.shared.batch_frames_max as usize {
-            let Some((frame, packet)) = rx.ring.pop() else { break };
-            self.sender.forward_one(&self.shared, &mut self.flows, frame, packet, forward);
+        let mut next = rx.ring.pop();
+        while let Some((frame, packet)) = next.take() {
             count += 1;
+            // The kernel has written the packet, often by another CPU. While one is worked on, the next one's lines are on their way.
+            if count < max {
+                next = rx.ring.pop();
+                if let Some((frame, packet)) = &next {
+                    self.shared.umem.prefetch(frame, packet);
+                }
+            }
+            self.sender.forward_one(&self.shared, &mut self.flows, frame, packet, forward);
         }
         if count == 0 {
             return 0;
