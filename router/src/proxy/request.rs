@@ -475,7 +475,7 @@ impl<'a, 'e, W: Witness> Request<'a, 'e, W> {
     fn branch_without_cookie(&self) -> u64 {
         let Incoming { snapshot, bytes, message, .. } = self.incoming;
         let key = &snapshot.keys.current;
-        let hop = key.hop(self.call, bytes, &self.via);
+        let hop = key.hop(self.call, bytes, self.via);
         let from_tag = message.from_tag.of(bytes);
         key.branch_without_cookie(hop, message.cseq.number, from_tag, self.received_uri.of(bytes))
     }
