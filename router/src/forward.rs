@@ -94,9 +94,7 @@ impl Forwarder {
     ) -> Decision {
         match self.route(snapshot, flow, payload, witness) {
             Ok(egress) => Decision::Forward { egress, to: self.to.get() },
-            Err(Stop::Reply { reason, to }) => Decision::Reply { reason, to },
-            Err(Stop::Absorb(why)) => Decision::Absorb(why),
-            Err(Stop::Drop(reason)) => Decision::Drop(reason),
+            Err(stop) => Decision::Stop(stop),
         }
     }
 

@@ -5,7 +5,7 @@ use super::load::Loaded;
 use super::netlink;
 use crate::forward::Forwarder;
 use crate::io::{Datagram, Flow, HEADROOM, ListenerIndex, TAILROOM, Verdict};
-use crate::proxy::decision::{Decision, Proof, Step};
+use crate::proxy::decision::{Decision, Proof, Step, Stop};
 use crate::proxy::snapshot::{Listener, Snapshot};
 use crate::sip::header_field::Name;
 use crate::sip::span::Span;
@@ -167,9 +167,9 @@ impl<'a> Explained<'a> {
         let steps: Vec<_> = self.steps.iter().map(|step| self.step(snapshot, step)).collect();
         let (decision, reason) = match self.decision {
             Decision::Forward { .. } => ("forward", None),
-            Decision::Reply { reason, .. } => ("reply", Some(reason.name())),
-            Decision::Absorb(why) => ("absorb", Some(why.name())),
-            Decision::Drop(reason) => ("drop", Some(reason.name())),
+            Decision::Stop(Stop::Reply { reason, .. }) => ("reply", Some(reason.name())),
+            Decision::Stop(Stop::Absorb(why)) => ("absorb", Some(why.name())),
+            Decision::Stop(Stop::Drop(reason)) => ("drop", Some(reason.name())),
         };
         let found: serde_json::Map<_, _> = self.found().map(|(k, v)| (k.to_owned(), v.into())).collect();
         json!({
@@ -262,15 +262,15 @@ impl<'a> Explained<'a> {
             Decision::Forward { egress, to } => {
                 format!("forward to {to} by listener {}", listener_name(snapshot, egress))
             }
-            Decision::Reply { reason, to } => {
+            Decision::Stop(Stop::Reply { reason, to }) => {
                 let status = match reason.status() {
                     0 => "as the rule says".to_owned(),
                     status => format!("{status} {}", reason.phrase()),
                 };
                 format!("reply {status} to {to} ({})", reason.name())
             }
-            Decision::Absorb(why) => format!("absorb ({})", why.name()),
-            Decision::Drop(reason) => format!("drop ({})", reason.name()),
+            Decision::Stop(Stop::Absorb(why)) => format!("absorb ({})", why.name()),
+            Decision::Stop(Stop::Drop(reason)) => format!("drop ({})", reason.name()),
         }
     }
 

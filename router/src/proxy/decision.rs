@@ -6,7 +6,7 @@ use crate::sip::span::Span;
 use crate::stats::{Absorbed, Reason};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// What becomes of a message. The edits that go with [`Decision::Forward`] and [`Decision::Reply`] are in the caller's list.
+/// What becomes of a message. The edits that go with [`Decision::Forward`] and [`Stop::Reply`] are in the caller's list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Decision {
     /// Send the edited message on.
@@ -16,6 +16,13 @@ pub enum Decision {
         /// Destination address and port.
         to: SocketAddr,
     },
+    /// It goes no further.
+    Stop(Stop),
+}
+
+/// What becomes of a message that is not forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
     /// Send a reply, which the edits make of the request, back by the listener it came in by.
     Reply {
         /// Why.
@@ -26,22 +33,6 @@ pub enum Decision {
     /// Take it and send nothing, as it should be.
     Absorb(Absorbed),
     /// Send nothing, because something is wrong with it.
-    Drop(Reason),
-}
-
-/// What becomes of a message that is not forwarded: the other decisions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stop {
-    /// [`Decision::Reply`]
-    Reply {
-        /// Why.
-        reason: Reason,
-        /// Destination address and port.
-        to: SocketAddr,
-    },
-    /// [`Decision::Absorb`]
-    Absorb(Absorbed),
-    /// [`Decision::Drop`]
     Drop(Reason),
 }
 

@@ -5,7 +5,7 @@ use super::{DIRTY, name_of, same, split};
 use crate::{named_plan, splice};
 use sluice::forward::Forwarder;
 use sluice::io::{Datagram, Flow, HEADROOM, ListenerIndex, TAILROOM, Verdict};
-use sluice::proxy::decision::{Decision, Proof, Step};
+use sluice::proxy::decision::{Decision, Proof, Step, Stop};
 use sluice::proxy::rules::Action;
 use sluice::proxy::seal::Key;
 use sluice::proxy::snapshot::{Plan, Snapshot, is_usable};
@@ -179,7 +179,7 @@ impl Node {
             self.snapshot.listener(flow.listener).is_some_and(|l| self.snapshot.trusts(l, flow.source.ip()));
         match decision {
             _ if too_large => replied(bytes, &outcome.payload, Reason::TooLarge),
-            Decision::Reply { reason, .. } => {
+            Decision::Stop(Stop::Reply { reason, .. }) => {
                 assert!(trusted || to.ip() == flow.source.ip(), "a stranger's reply goes to {to}");
                 replied(bytes, &outcome.payload, reason);
             }
@@ -194,7 +194,9 @@ impl Node {
                     assert!(allowed || !self.plan.seal_responses, "a response goes to {to}");
                 }
             }
-            Decision::Absorb(_) | Decision::Drop(_) => panic!("{decision:?}, and yet something leaves"),
+            Decision::Stop(Stop::Absorb(_) | Stop::Drop(_)) => {
+                panic!("{decision:?}, and yet something leaves")
+            }
         }
         Some(outcome.payload)
     }
