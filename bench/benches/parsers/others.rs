@@ -117,7 +117,7 @@ pub(crate) mod sluice {
     }
 }
 
-/// `rsip`: the most used of all. Header fields stay text, of which each is typed by a call of its own.
+/// `rsip`: header fields stay text, of which each is typed by a call of its own.
 pub(crate) mod rsip {
     use super::{Bytes, Parser, Seen, black_box};
     use ::rsip::headers::ToTypedHeader as _;
