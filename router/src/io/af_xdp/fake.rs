@@ -238,7 +238,7 @@ impl Queue {
                     let first = First { socket, fill, completion };
                     first.deal(Mode::Copy, None, interface, queue, parts);
                 }
-                None => socket.deal(interface, queue, parts),
+                None => socket.deal(Mode::Copy, interface, queue, parts),
             }
         }
         it

@@ -145,12 +145,6 @@ impl Waiting {
     }
 }
 
-/// How often a transmit ring that does not get empty is brought to the kernel's attention again, for a whole batch.
-///
-/// In copy mode the kernel sends 32 frames a call (`TX_BATCH_SIZE` in `net/xdp/xsk.c`), so a ring of 2,048 takes 64. A device that is still full then is not
-/// going to keep up; the rest is tried with the next batch.
-const WAKES_MAX: usize = 64;
-
 /// Longest sleep while frames wait in a transmit ring, which no receive ring tells of.
 const PENDING_SLEEP_US: u64 = 1_000;
 
@@ -372,7 +366,7 @@ impl Sender {
         for tx in &mut self.tx {
             tx.ring.submit();
             let mut wakes = 0;
-            while tx.ring.pending() > 0 && tx.ring.needs_wakeup() && wakes < WAKES_MAX {
+            while tx.ring.pending() > 0 && tx.ring.needs_wakeup() && wakes < tx.wakes_max {
                 // What went wrong shows in what is left in the ring.
                 let _ = tx.wake();
                 wakes += 1;

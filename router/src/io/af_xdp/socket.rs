@@ -130,6 +130,8 @@ pub struct Tx {
     pub queue: u32,
     /// What is to leave.
     pub ring: TxRing,
+    /// How often a ring that does not get empty may be worth waking for, for one batch.
+    pub wakes_max: u32,
     socket: Arc<OwnedFd>,
 }
 
@@ -187,14 +189,6 @@ impl WorkerSockets {
 }
 
 impl Rx {
-    /// Whether the socket is in zero-copy mode, as the kernel has it.
-    ///
-    /// # Errors
-    /// None that is known of, while the socket is open.
-    pub fn is_zero_copy(&self) -> Result<bool, Errno> {
-        abi::is_zero_copy(self.socket.as_fd())
-    }
-
     /// What the kernel counts of this socket, its transmitting side included.
     ///
     /// # Errors
@@ -243,8 +237,17 @@ impl OwnedQueue {
     }
 }
 
+/// Wakes of a transmit ring in copy mode for a whole batch.
+///
+/// The kernel sends 32 frames a call there (`TX_BATCH_SIZE` in `net/xdp/xsk.c`), so a ring of 2,048 takes 64. A device that is still full then is not
+/// going to keep up; the rest is tried with the next batch.
+const WAKES_OF_COPY_MODE: u32 = 64;
+
+/// The same with zero copy, where a wake has the driver begin, somewhere else, and returns: more of them tell it nothing new.
+const WAKES_OF_ZERO_COPY: u32 = 1;
+
 impl Tx {
-    /// Has the kernel transmit what was submitted. It does not wait, and in copy mode takes 32 at most.
+    /// Has the kernel transmit what was submitted. It does not wait. In copy mode it sends 32 at most; with zero copy it has the driver begin.
     ///
     /// # Errors
     /// `EAGAIN`: there is more, or the device is full; call again. `EBUSY`: one was dropped by the device's queue, and completes. `ENOBUFS`: no memory for now.
@@ -287,6 +290,11 @@ pub(super) struct Open {
 }
 
 impl First {
+    /// Whether the kernel has it in zero-copy mode; that it took the flag says less.
+    pub(super) fn is_zero_copy(&self) -> bool {
+        abi::is_zero_copy(self.socket.fd.as_fd()) == Ok(true)
+    }
+
     /// Gives the owner what is its.
     pub(super) fn deal(
         self,
@@ -308,16 +316,17 @@ impl First {
             is_busy_polling,
             socket: fd,
         });
-        socket.deal(interface, queue, parts);
+        socket.deal(mode, interface, queue, parts);
     }
 }
 
 impl Open {
     /// Gives a worker what is its.
-    pub(super) fn deal(self, interface: usize, queue: u32, parts: &mut Parts) {
+    pub(super) fn deal(self, mode: Mode, interface: usize, queue: u32, parts: &mut Parts) {
         let Self { fd, rx, tx } = self;
         let socket = || Arc::clone(&fd);
-        parts.tx.extend(tx.map(|ring| Tx { interface, queue, ring, socket: socket() }));
+        let wakes_max = if mode == Mode::ZeroCopy { WAKES_OF_ZERO_COPY } else { WAKES_OF_COPY_MODE };
+        parts.tx.extend(tx.map(|ring| Tx { interface, queue, ring, wakes_max, socket: socket() }));
         parts.rx.push(Rx { interface, queue, ring: rx, socket: socket() });
     }
 }

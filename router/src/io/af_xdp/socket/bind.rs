@@ -11,7 +11,8 @@
 //! received by the one may be transmitted by the other. They are accounted twice where locked memory is limited.
 //!
 //! `zero_copy = "auto"` tries zero copy on the interface's first queue, and takes copy mode if the kernel refuses, for whatever reason; if that is not to do with
-//! zero copy, copy mode is refused too, and that is the error. [`OwnedQueue::mode`] says what came of it.
+//! zero copy, copy mode is refused too, and that is the error. [`OwnedQueue::mode`] says what came of it: zero copy is what the kernel says of the bound socket (`XDP_OPTIONS`), not
+//! that it took the flag.
 
 #![expect(unsafe_code, reason = "rings that are shared with the kernel")]
 
@@ -26,8 +27,8 @@ use std::sync::Arc;
 
 /// Binds sockets to all queues of `interfaces` for all `workers`, and fills the fill rings from `frames`.
 ///
-/// The program is to be attached before, where zero copy is wanted, and in native mode: some drivers refuse zero copy without one, and some grant it to a program in generic mode,
-/// which then receives nothing.
+/// Where zero copy is wanted the program is to be attached before, and in native mode: some drivers refuse zero copy without one, and some (virtio-net in Linux 7.3) grant it to a
+/// program in generic mode, which then receives nothing.
 ///
 /// # Errors
 /// The first socket that could not be had, and why. What is bound already is closed, and frames that went there are lost together with their
@@ -124,13 +125,16 @@ impl Binder<'_> {
                     (self.bind_first(plan, queue, *mode == Mode::ZeroCopy, Some(fd)).map_err(refused)?, *mode)
                 }
             };
+            if mode == Mode::ZeroCopy && !first.is_zero_copy() {
+                return Err(refused((Step::BindZeroCopy, Errno::EOPNOTSUPP)));
+            }
             let fd = Arc::clone(&first.socket.fd);
             leader.get_or_insert_with(|| (Arc::clone(&fd), mode));
             let owner = owner(queue, self.workers);
             first.deal(mode, self.options.busy_poll, interface, queue, &mut parts[owner]);
             for worker in (0..self.workers).filter(|worker| *worker != owner) {
                 let socket = self.bind_further(plan, queue, worker, &fd).map_err(refused)?;
-                socket.deal(interface, queue, &mut parts[worker]);
+                socket.deal(mode, interface, queue, &mut parts[worker]);
             }
         }
         Ok(())
@@ -142,7 +146,8 @@ impl Binder<'_> {
             ZeroCopy::Require => (self.bind_in_mode(plan, true)?, Mode::ZeroCopy),
             ZeroCopy::Never => (self.bind_in_mode(plan, false)?, Mode::Copy),
             ZeroCopy::Auto => match self.bind_in_mode(plan, true) {
-                Ok(first) => (first, Mode::ZeroCopy),
+                Ok(first) if first.is_zero_copy() => (first, Mode::ZeroCopy),
+                Ok(first) => (first, Mode::CopyInstead(Errno::EOPNOTSUPP)),
                 Err((Step::BindZeroCopy, errno)) => {
                     (self.bind_in_mode(plan, false)?, Mode::CopyInstead(errno))
                 }

@@ -42,6 +42,15 @@ impl BindError {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Refused { errno: Errno::EBUSY, .. })
     }
+
+    /// The interface that refused zero copy, if that is what it is.
+    #[must_use]
+    pub fn without_zero_copy(&self) -> Option<&str> {
+        match self {
+            Self::Refused { interface, step: Step::BindZeroCopy, .. } => Some(interface),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for BindError {
@@ -50,7 +59,7 @@ impl fmt::Display for BindError {
             Self::Plan(why) => return f.write_str(why),
             Self::Refused { interface, queue, step, errno } => (interface, queue, *step, *errno),
         };
-        write!(f, "{interface} queue {queue}: cannot {step}: {errno}")?;
+        write!(f, "interface {interface}, queue {queue}: cannot {step}: {errno}")?;
         advice(step, errno).map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }
@@ -86,8 +95,11 @@ fn advice(step: Step, errno: Errno) -> Option<&'static str> {
         (Step::Bind, Errno::EINVAL) => {
             "the interface has no queue of this number: `ethtool -l` shows how many, `ethtool -L` sets it"
         }
-        (Step::BindZeroCopy, Errno::EINVAL | Errno::EOPNOTSUPP) => {
-            "the driver cannot do zero copy, or not on this queue, or the interface has no queue of this number (`ethtool -l`): \
+        (Step::BindZeroCopy, Errno::EOPNOTSUPP) => {
+            "this driver has no zero copy in this kernel: set zero_copy to \"auto\" or \"never\""
+        }
+        (Step::BindZeroCopy, Errno::EINVAL) => {
+            "the device is not set up for it (virtio-net: it takes iommu_platform=on), or has no queue of this number (`ethtool -l`): \
              set zero_copy to \"auto\" or \"never\""
         }
         (Step::BindZeroCopy, _) => "copy mode may do: set zero_copy to \"never\"",

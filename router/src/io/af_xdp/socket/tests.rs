@@ -140,7 +140,7 @@ fn every_worker_has_a_socket_on_every_queue() {
                 owned.wake().unwrap();
             }
             for rx in &worker.rx {
-                assert_eq!(rx.is_zero_copy(), Ok(false));
+                assert_eq!(abi::is_zero_copy(rx.socket.as_fd()), Ok(false));
                 let statistics = rx.statistics().unwrap();
                 assert_eq!((statistics.rx_dropped, statistics.tx_invalid), (0, 0));
             }
@@ -358,7 +358,7 @@ fn a_refusal_says_what_to_do() {
         assert_eq!((interface.as_str(), queue, step, errno), ("right0", 2, Step::Bind, Errno::EINVAL));
         assert_eq!(
             error.to_string(),
-            "right0 queue 2: cannot bind in copy mode: EINVAL: Invalid argument; \
+            "interface right0, queue 2: cannot bind in copy mode: EINVAL: Invalid argument; \
              the interface has no queue of this number: `ethtool -l` shows how many, `ethtool -L` sets it"
         );
         assert!(
@@ -367,7 +367,7 @@ fn a_refusal_says_what_to_do() {
         );
         let required = text(&[plan("left1", 1, ZeroCopy::Require)]);
         assert!(
-            required.starts_with("left1 queue 0: cannot bind in zero-copy mode: EOPNOTSUPP"),
+            required.starts_with("interface left1, queue 0: cannot bind in zero-copy mode: EOPNOTSUPP"),
             "{required}"
         );
         assert!(required.contains("set zero_copy to \"auto\""), "{required}");
