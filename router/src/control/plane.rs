@@ -4,7 +4,7 @@ use super::admin::WorkerSubject;
 use super::af_xdp::{AfXdp, Wanted, Watch};
 use super::config::NodePlan;
 use super::config::error::reason;
-use super::config::file::Mode;
+use super::config::file::{Mode, ZeroCopy};
 use super::privilege;
 use crate::io::af_xdp::handover::Handovers;
 use crate::io::af_xdp::kernel_path::KernelPath;
@@ -14,7 +14,7 @@ use crate::io::{Datagram, Io, Verdict};
 use crate::ip_route::Published;
 use crate::stats::Stats;
 use crate::worker::{self, Worker};
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,13 +73,12 @@ impl Plane {
         if node.io.mode == Mode::Udp {
             return Self::of_sockets(node, settings);
         }
-        match (Self::of_af_xdp(node, routes, settings.clone()), node.io.mode) {
-            (Err(error), Mode::Auto) => {
+        match Self::of_af_xdp(node, routes, settings.clone()) {
+            Err(error) if may_be_without(node) => {
                 info!("no AF_XDP: {error:#}; using ordinary sockets");
                 Self::of_sockets(node, settings)
             }
-            (Err(error), _) => Err(error.context("no AF_XDP")),
-            (Ok(plane), _) => Ok(plane),
+            other => other.context("no AF_XDP"),
         }
     }
 
@@ -135,6 +134,12 @@ impl Plane {
         }
         Ok(threads)
     }
+}
+
+/// Whether ordinary sockets will do instead of AF_XDP.
+fn may_be_without(node: &NodePlan) -> bool {
+    node.io.mode == Mode::Auto
+        && node.interfaces.iter().all(|interface| interface.zero_copy != ZeroCopy::Require)
 }
 
 /// Room for datagrams on their way to the kernel path. It sends some 300,000 a second, so this is three milliseconds.

@@ -200,8 +200,7 @@ pub struct Interface {
     #[serde(default)]
     pub xdp_mode: XdpMode,
     /// Whether the driver is to receive into our frames and send out of them. Default: "auto".
-    #[serde(default)]
-    pub zero_copy: ZeroCopy,
+    pub zero_copy: Option<Located<ZeroCopy>>,
 }
 
 /// Where the steering program runs.
@@ -224,7 +223,7 @@ pub enum ZeroCopy {
     /// Where the driver can.
     #[default]
     Auto,
-    /// The node does not start without.
+    /// The node does not start without; not by ordinary sockets either, where `io.mode` is "auto".
     Require,
     /// The kernel copies.
     Never,

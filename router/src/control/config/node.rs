@@ -134,7 +134,14 @@ fn interfaces(config: &Config) -> Result<Vec<NodeInterface>, ConfigError> {
             return Err(config.source.error(name.at.start, what));
         }
         let queues = queues.as_ref().map(|queues| queues.0);
-        let (xdp_mode, zero_copy) = (*xdp_mode, *zero_copy);
+        let xdp_mode = *xdp_mode;
+        if let Some(wanted) = zero_copy
+            && (xdp_mode, wanted.value) == (XdpMode::Generic, ZeroCopy::Require)
+        {
+            let what = "\"require\" with xdp_mode = \"generic\", where there is no zero copy; allowed: \"auto\", \"never\", or another xdp_mode";
+            return Err(config.source.error(wanted.at.start, what));
+        }
+        let zero_copy = zero_copy.as_ref().map(|located| located.value).unwrap_or_default();
         interfaces.push(NodeInterface { name: name.0.0.clone(), queues, xdp_mode, zero_copy });
     }
     Ok(interfaces)

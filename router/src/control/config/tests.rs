@@ -171,6 +171,11 @@ fn bad_values_of_every_key() {
             "3:13: interface[0].zero_copy: no string",
             "one of the key's values, in quotes",
         ),
+        (
+            "[[interface]]\nname = \"a\"\nzero_copy = \"require\"\nxdp_mode = \"generic\"",
+            "3:13: interface[0].zero_copy: \"require\" with xdp_mode = \"generic\", where there is no zero copy",
+            "\"auto\", \"never\", or another xdp_mode",
+        ),
         ("[io]\nbusy_poll_us = 1.5", "2:16: io.busy_poll_us: floating point `1.5`", &number("0 to 1000000")),
         (
             "[io]\nreceive_buffer_bytes = -1",
