@@ -8,6 +8,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{
     LinkAttribute, LinkFlags, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +63,16 @@ pub enum XdpMode {
     Generic,
     /// In the card.
     Offloaded,
+}
+
+impl fmt::Display for XdpMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+        })
+    }
 }
 
 impl Interface {

@@ -4,6 +4,7 @@
 //! and with it goes the program. What arrives then gets to whoever listens by an ordinary socket.
 
 use super::config::file::{Steer, XdpMode as Wanted};
+use super::interface::{Interface, XdpMode as ModeInForce, XdpProgram};
 use anyhow::{Context, anyhow, bail};
 use aya::maps::{HashMap, MapData, PerCpuArray, XskMap};
 use aya::programs::links::FdLink;
@@ -39,15 +40,6 @@ pub struct Steering {
     interface: String,
     ebpf: Ebpf,
     link: Option<FdLink>,
-}
-
-/// Where an attached program runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attached {
-    /// In the driver.
-    Native,
-    /// Behind the driver.
-    Generic,
 }
 
 impl Steering {
@@ -102,18 +94,18 @@ impl Steering {
         Ok(())
     }
 
-    /// Attaches the program to the interface of index `if_index`, and says where it runs.
+    /// Attaches the program to the interface of index `if_index`, and says what mode is in force by what the kernel tells of the interface then.
     ///
-    /// With [`Wanted::Auto`] that is behind the driver only where the driver cannot and `may_be_generic`.
+    /// With [`Wanted::Auto`] it is attached behind the driver only where the driver cannot and `may_be_generic`.
     ///
     /// # Errors
-    /// There is a program already, or the interface cannot run one as wanted, in one line that says what to do.
+    /// There is a program already, or the interface does not run one as wanted, in one line that says what to do.
     pub fn attach(
         &mut self,
         if_index: u32,
         wanted: Wanted,
         may_be_generic: bool,
-    ) -> anyhow::Result<Attached> {
+    ) -> anyhow::Result<ModeInForce> {
         if wanted == Wanted::Generic {
             return self.attach_as(if_index, XdpMode::Skb);
         }
@@ -127,7 +119,18 @@ impl Steering {
         }
     }
 
-    fn attach_as(&mut self, if_index: u32, mode: XdpMode) -> anyhow::Result<Attached> {
+    fn attach_as(&mut self, if_index: u32, mode: XdpMode) -> anyhow::Result<ModeInForce> {
+        self.attach_link(if_index, mode)?;
+        let name = &self.interface;
+        let programs = Interface::find(name)?.map(|interface| interface.xdp).unwrap_or_default();
+        let in_force = in_force(name, mode, &programs);
+        if in_force.is_err() {
+            self.link = None;
+        }
+        in_force
+    }
+
+    fn attach_link(&mut self, if_index: u32, mode: XdpMode) -> anyhow::Result<()> {
         let name = &self.interface;
         let program = program(&mut self.ebpf)?;
         let attached = program.attach_to_if_index(if_index, mode);
@@ -137,7 +140,7 @@ impl Steering {
             bail!("interface {name}: the kernel does not attach by a link");
         };
         self.link = Some(link);
-        Ok(if mode == XdpMode::Skb { Attached::Generic } else { Attached::Native })
+        Ok(())
     }
 
     /// Detaches the program: what arrives from now on goes by the kernel.
@@ -174,12 +177,29 @@ fn load_failure(error: &ProgramError) -> String {
     format!("the kernel does not take the steering program: {log}")
 }
 
+/// The mode in force on an interface with these programs, after one of ours was attached as `wanted`.
+fn in_force(interface: &str, wanted: XdpMode, programs: &[XdpProgram]) -> anyhow::Result<ModeInForce> {
+    let wanted = if wanted == XdpMode::Skb { ModeInForce::Generic } else { ModeInForce::Native };
+    match programs {
+        [program] if program.mode == wanted => Ok(wanted),
+        [program] => {
+            bail!("interface {interface}: XDP is in {} mode there, and not in {wanted} mode", program.mode)
+        }
+        [] => bail!(
+            "interface {interface}: the kernel attached the steering program, and does not know of it now"
+        ),
+        _ => bail!(
+            "interface {interface}: another XDP program was attached beside ours; it is left alone: see `ip link show {interface}`"
+        ),
+    }
+}
+
 fn attach_failure(interface: &str, mode: XdpMode, error: &ProgramError) -> String {
     let errno = match error {
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
     };
-    let how = if mode == XdpMode::Skb { "generic" } else { "native" };
+    let how = if mode == XdpMode::Skb { ModeInForce::Generic } else { ModeInForce::Native };
     use nix::libc::{EBUSY, EEXIST, EOPNOTSUPP, EPERM, ERANGE};
     let why = match errno {
         Some(EBUSY | EEXIST) => format!(
@@ -191,4 +211,25 @@ fn attach_failure(interface: &str, mode: XdpMode, error: &ProgramError) -> Strin
         _ => error.to_string(),
     };
     format!("interface {interface}: no {how} XDP: {why}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mode_in_force_is_the_one_that_was_wanted() {
+        let program = |mode| XdpProgram { id: 7, mode };
+        let (native, generic) = (program(ModeInForce::Native), program(ModeInForce::Generic));
+        assert_eq!(in_force("eth0", XdpMode::Driver, &[native]).unwrap(), ModeInForce::Native);
+        assert_eq!(in_force("eth0", XdpMode::Skb, &[generic]).unwrap(), ModeInForce::Generic);
+        let refusal =
+            |programs: &[XdpProgram]| in_force("eth0", XdpMode::Driver, programs).unwrap_err().to_string();
+        assert_eq!(
+            refusal(&[generic]),
+            "interface eth0: XDP is in generic mode there, and not in native mode"
+        );
+        assert!(refusal(&[]).ends_with("does not know of it now"), "{}", refusal(&[]));
+        assert!(refusal(&[native, generic]).contains("another XDP program was attached beside ours"));
+    }
 }

@@ -2,10 +2,9 @@
 
 use crate::control::config::file;
 use crate::control::config::{NodeInterface, NodeListener, NodePlan};
-use crate::control::interface::Interface;
+use crate::control::interface::{Interface, XdpMode};
 use crate::control::links::{device, link_of};
-use crate::control::xdp::Attached;
-use crate::io::af_xdp::socket::{InterfacePlan, ZeroCopy};
+use crate::io::af_xdp::socket::{InterfacePlan, Mode as CopyMode, ZeroCopy};
 use crate::io::af_xdp::umem::{Geometry, Umem};
 use crate::ip_route::{IpRoutes, LinkIndex, LinkKind};
 use anyhow::bail;
@@ -86,13 +85,27 @@ impl Chosen {
         Ok(Self { link: link.index, queues, driver, defers_interrupts: interface.napi_defer_hard_irqs, plan })
     }
 
-    pub(super) fn plan(&self) -> InterfacePlan {
+    /// What its sockets are to be, given the mode that its program is in.
+    ///
+    /// # Errors
+    /// Zero copy is required, and the program is not in the driver.
+    pub(super) fn plan(&self, mode: XdpMode) -> anyhow::Result<InterfacePlan> {
+        let name = self.plan.name.clone();
         let zero_copy = match self.plan.zero_copy {
-            file::ZeroCopy::Auto => ZeroCopy::Auto,
+            file::ZeroCopy::Require if mode == XdpMode::Generic => bail!(
+                "interface {name}: zero_copy = \"require\", and XDP is in generic mode: nothing arrives by zero copy then; set xdp_mode to \"native\", or zero_copy to \"auto\""
+            ),
             file::ZeroCopy::Require => ZeroCopy::Require,
+            file::ZeroCopy::Auto if mode == XdpMode::Generic => ZeroCopy::Never,
+            file::ZeroCopy::Auto => ZeroCopy::Auto,
             file::ZeroCopy::Never => ZeroCopy::Never,
         };
-        InterfacePlan { name: self.plan.name.clone(), if_index: self.link.0, queues: self.queues, zero_copy }
+        Ok(InterfacePlan { name, if_index: self.link.0, queues: self.queues, zero_copy })
+    }
+
+    /// Whether it has a carrier now. One that is gone has none.
+    pub(super) fn has_carrier(&self) -> anyhow::Result<bool> {
+        Ok(Interface::find(&self.plan.name)?.is_some_and(|interface| interface.has_carrier))
     }
 
     /// Says where busy polling is not what was asked for.
@@ -109,17 +122,31 @@ impl Chosen {
     }
 
     /// One line of what is in force.
-    pub(super) fn report(&self, attached: Attached, mode: &str, rings: u32, umem: &Umem) {
+    pub(super) fn report(&self, xdp_mode: XdpMode, copy_mode: CopyMode, rings: u32, umem: &Umem) {
         let Self { plan, queues, driver, .. } = self;
         let (name, Geometry { frame_size, .. }, pages) = (&plan.name, umem.geometry(), umem.pages());
-        let xdp = match attached {
-            Attached::Native => "native",
-            Attached::Generic => "generic",
+        let copying = match copy_mode {
+            CopyMode::ZeroCopy => "zero copy".to_owned(),
+            CopyMode::CopyInstead(errno) => format!("copy mode (no zero copy: {errno})"),
+            CopyMode::Copy if plan.zero_copy == file::ZeroCopy::Never => "copy mode".to_owned(),
+            CopyMode::Copy if xdp_mode == XdpMode::Generic => {
+                "copy mode (no zero copy without native XDP)".to_owned()
+            }
+            CopyMode::Copy => "copy mode (no zero copy on all queues)".to_owned(),
         };
         let s = if *queues == 1 { "" } else { "s" };
         info!(
-            "interface {name} ({driver}): AF_XDP, {xdp} XDP, {mode}, {queues} queue{s}, rings of {rings}, \
+            "interface {name} ({driver}): AF_XDP, {xdp_mode} XDP, {copying}, {queues} queue{s}, rings of {rings}, \
              frames of {frame_size} bytes on {pages}"
         );
+        if copy_mode == CopyMode::ZeroCopy && frame_size <= SMALL_FRAME_BYTES {
+            warn!(
+                "interface {name}: with zero copy and frames of {frame_size} bytes some drivers (igb) lose packets over 1024 bytes, and count nothing: \
+                 io.frame_size = 4096 avoids it"
+            );
+        }
     }
 }
+
+/// Frames that some drivers receive too little into: igb tells its device a buffer's size in whole kilobytes, and of these frames not two are left when the kernel has taken its part.
+const SMALL_FRAME_BYTES: u32 = 2_048;

@@ -1,12 +1,14 @@
 //! The start of the AF_XDP data plane: which interfaces, and everything on them in the order that loses nothing.
 //!
 //! ```text
-//! interfaces, queues -> frames -> sockets bound, fill rings full -> program loaded, told the sockets and the listeners -> attached
+//! interfaces, queues -> frames -> programs loaded, attached -> sockets bound, fill rings full -> programs told the sockets -> carrier -> programs told the listeners
 //! ```
 //!
-//! Until the program is attached the kernel's own sockets get everything, and afterwards what the program leaves to them; so the kernel path's sockets are there before
-//! any of this, and after all of it.
+//! Until a program is told of listeners the kernel's own sockets get everything, and afterwards what it leaves to them; so the kernel path's sockets are there before
+//! any of this, and after all of it. Programs go before sockets, since what mode they are in decides whether zero copy is worth asking for: where a program is in generic mode some
+//! drivers (virtio-net) grant it, and nothing arrives.
 
+mod carrier;
 mod interfaces;
 mod sizes;
 mod watch;
@@ -15,6 +17,7 @@ pub use watch::Watch;
 
 use super::config::NodePlan;
 use super::config::file::Mode;
+use super::interface::XdpMode;
 use super::privilege;
 use super::xdp::{Settings, Steering};
 use crate::io::af_xdp::bell::Bell;
@@ -23,7 +26,7 @@ use crate::io::af_xdp::handover::{Handovers, Keeper};
 use crate::io::af_xdp::ledger::{self, Page};
 use crate::io::af_xdp::listeners::Listeners;
 use crate::io::af_xdp::port::{self, Port, Shared};
-use crate::io::af_xdp::socket::{self, WorkerSockets};
+use crate::io::af_xdp::socket::{self, BindError, InterfacePlan, Mode as CopyMode, WorkerSockets, ZeroCopy};
 use crate::io::af_xdp::umem::{Frame, Umem};
 use crate::ip_route::{IpRoutes, Published};
 use crate::stats::Stats;
@@ -34,7 +37,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// The oldest kernel: frames are shared between interfaces (5.10), programs attached by links (5.9), queues polled in preference to interrupts (5.11).
 const KERNEL_MIN: (u32, u32) = (5, 11);
@@ -85,14 +88,19 @@ impl Wanted {
             (joined(memory), load(node, &interfaces, &sizes))
         });
         let (memory, mut steering) = (memory?, steering?);
-        let Bound { umem, frames, sockets } = bind(node, &interfaces, &sizes, workers, memory)?;
+        let xdp_modes = attach(node, &interfaces, &mut steering)?;
+        let plans = interfaces.iter().zip(&xdp_modes).map(|(chosen, mode)| chosen.plan(*mode));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        let Bound { umem, frames, sockets } = bind(node, plans, &sizes, workers, memory)?;
         tell_sockets(&mut steering, &sockets)?;
         let watched: Vec<_> =
             sockets.iter().flat_map(|sockets| sockets.rx.iter().map(|rx| rx.watch())).collect();
 
         let depot = Arc::new(Depot::new(sizes.geometry.frames as usize));
         let pages: Vec<_> = (0..=workers).map(|_| Arc::new(Page::default())).collect();
-        let modes = modes(&sockets, interfaces.len());
+        for (i, (chosen, xdp_mode)) in interfaces.iter().zip(&xdp_modes).enumerate() {
+            chosen.report(*xdp_mode, copy_mode(&sockets, i), RING_ENTRIES, &umem);
+        }
         let bound: Vec<_> = node.listeners.iter().map(|listener| listener.address).collect();
         let shared = Arc::new(Shared {
             umem: Arc::clone(&umem),
@@ -117,12 +125,7 @@ impl Wanted {
         };
         let ports = parts.map(port_of).collect();
 
-        // From here on datagrams come.
-        for ((chosen, steering), mode) in interfaces.iter().zip(&mut steering).zip(&modes) {
-            let may_be_generic = node.io.mode == Mode::AfXdp;
-            let attached = steering.attach(chosen.link.0, chosen.plan.xdp_mode, may_be_generic)?;
-            chosen.report(attached, mode, RING_ENTRIES, &umem);
-        }
+        carrier::wait(&interfaces)?;
         let watch = Arc::new(Watch {
             interfaces,
             listeners: node.listeners.clone(),
@@ -133,6 +136,7 @@ impl Wanted {
             handovers,
             frames: sizes.geometry.frames,
         });
+        // From here on datagrams come.
         watch.follow(&routes.load())?;
         Ok(AfXdp { ports, watch })
     }
@@ -180,12 +184,11 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 /// Memory and sockets.
 fn bind(
     node: &NodePlan,
-    interfaces: &[Chosen],
+    mut plans: Vec<InterfacePlan>,
     sizes: &Sizes,
     workers: usize,
     first: (Umem, Vec<Frame>),
 ) -> anyhow::Result<Bound> {
-    let plans: Vec<_> = interfaces.iter().map(Chosen::plan).collect();
     let begin = Instant::now();
     let mut next = Some(first);
     loop {
@@ -198,9 +201,28 @@ fn bind(
                 debug!("{error}; trying again");
                 thread::sleep(Duration::from_millis(20));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => copy_instead(&mut plans, error)?,
         }
     }
+}
+
+/// Has the interface copy whose first queue was granted zero copy and a later one was not, where that will do.
+fn copy_instead(plans: &mut [InterfacePlan], error: BindError) -> Result<(), BindError> {
+    let refused = error.without_zero_copy();
+    let plan = plans.iter_mut().find(|plan| plan.zero_copy == ZeroCopy::Auto && Some(&*plan.name) == refused);
+    let Some(plan) = plan else { return Err(error) };
+    warn!("{error}; all its queues are in copy mode instead");
+    plan.zero_copy = ZeroCopy::Never;
+    Ok(())
+}
+
+/// Attaches the programs, and says what mode each is in.
+fn attach(node: &NodePlan, interfaces: &[Chosen], steering: &mut [Steering]) -> anyhow::Result<Vec<XdpMode>> {
+    let may_be_generic = node.io.mode == Mode::AfXdp;
+    let attach = |(chosen, steering): (&Chosen, &mut Steering)| {
+        steering.attach(chosen.link.0, chosen.plan.xdp_mode, may_be_generic)
+    };
+    interfaces.iter().zip(steering).map(attach).collect()
 }
 
 /// Loads the program for each interface, all at the same time.
@@ -228,18 +250,10 @@ fn tell_sockets(steering: &mut [Steering], sockets: &[WorkerSockets]) -> anyhow:
     Ok(())
 }
 
-/// What came of each interface's wish for zero copy, in words.
-fn modes(sockets: &[WorkerSockets], interfaces: usize) -> Vec<String> {
-    let owned = || sockets.iter().flat_map(|sockets| &sockets.owned);
-    let mode = |interface| {
-        let queue = owned().find(|queue| queue.interface == interface);
-        match queue.map(|queue| queue.mode) {
-            Some(socket::Mode::ZeroCopy) => "zero copy".to_owned(),
-            Some(socket::Mode::CopyInstead(errno)) => format!("copy mode (zero copy: {errno})"),
-            Some(socket::Mode::Copy) | None => "copy mode".to_owned(),
-        }
-    };
-    (0..interfaces).map(mode).collect()
+/// How packets come and go by an interface.
+fn copy_mode(sockets: &[WorkerSockets], interface: usize) -> CopyMode {
+    let mut owned = sockets.iter().flat_map(|sockets| &sockets.owned);
+    owned.find(|queue| queue.interface == interface).map_or(CopyMode::Copy, |queue| queue.mode)
 }
 
 /// Whether all queues of an interface are busy polled by their owners.
