@@ -79,6 +79,10 @@
 //! | `spread::nothing_is_lost_*` | nor is a message lost when the first of them went by the kernel, and few are overtaken |
 //! | `spread::a_call_stays_with_its_worker` | all messages of a Call-ID are one worker's |
 //! | `same_bytes::*` | the golden vectors, by real I/O: the same bytes by ordinary sockets and by AF_XDP |
+//! | `sizes::*` | messages of every size up to the MTU come by AF_XDP, and leave by it if they still fit; larger ones take the kernel path in and out |
+//! | `start::again_and_again_*` | six starts under traffic, each with what was required, and nothing that stays attached |
+//! | `start::*zero_copy*` | where zero copy cannot be had, one line says so: and an exit code where it is required, copy mode where it is not |
+//! | `start::a_carrier_*` | a carrier that comes late is waited for, and not for ever |
 //! | `no_memory::restart_*` | a node that is stopped and started again carries on with every dialog |
 //!
 //! # Running
@@ -103,8 +107,12 @@ mod no_memory;
 mod one_node;
 #[path = "end_to_end/same_bytes.rs"]
 mod same_bytes;
+#[path = "end_to_end/sizes.rs"]
+mod sizes;
 #[path = "end_to_end/spread.rs"]
 mod spread;
+#[path = "end_to_end/start.rs"]
+mod start;
 #[path = "end_to_end/strangers.rs"]
 mod strangers;
 #[path = "end_to_end/strict_routers.rs"]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::harness::message::Message;
 use crate::harness::node::{KEY, Node, NodeConfig};
 use crate::harness::phone::{Phone, receive};
-use crate::harness::site::{IoMode, Network, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site, ip};
+use crate::harness::site::{IoMode, Network, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 
 /// Calls. The share of one of four workers strays by 1.2 % of itself (one sigma) when each call goes to one
 /// by chance, so 5 % is four sigma.
@@ -93,13 +93,13 @@ fn a_call_stays_with_its_worker() {
 #[test]
 fn nothing_is_lost_while_a_neighbour_becomes_known() {
     const TIMES: usize = 40;
-    let Some(scene) = Scene::on(Site::of_namespaces(), 2, PUBLIC_IPV4) else {
+    let Some(scene) = Scene::on(Site::of_network(), 2, PUBLIC_IPV4) else {
         return;
     };
-    let device = scene.site.namespaces().device(Network::Public);
+    let device = scene.site.device(Network::Public);
     let mut late = 0;
     for time in 0..TIMES {
-        scene.site.at_node("a", || ip(&format!("neigh flush dev {device}")));
+        scene.site.ip_at_node("a", &format!("neigh flush dev {device}"));
         let calls: Vec<String> = (0..4).map(|call| format!("{time}-{call}-known@{}", scene.caller)).collect();
         late += scene.send((0..400).flat_map(|_| calls.iter()));
     }

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 use std::{env, fs};
 
 use serde_json::Value;
 
 use super::process::{Process, poll_until};
-use super::site::{IoMode, Site, Variant};
+use super::site::{Console, IoMode, Site, Variant};
 
 /// A route key; two nodes with the same one make a cluster.
 pub(crate) const KEY: &str = "1 000102030405060708090a0b0c0d0e0f";
@@ -32,6 +31,7 @@ pub(crate) struct NodeConfig {
     routing: Option<&'static str>,
     workers: Option<usize>,
     io: Option<IoMode>,
+    io_tables: Option<String>,
 }
 
 impl NodeConfig {
@@ -47,6 +47,7 @@ impl NodeConfig {
             routing: None,
             workers: None,
             io: None,
+            io_tables: None,
         }
     }
 
@@ -99,6 +100,12 @@ impl NodeConfig {
         self
     }
 
+    /// Other tables for its I/O than those that the environment asks for.
+    pub(crate) fn io_tables(mut self, tables: &str) -> Self {
+        self.io_tables = Some(tables.to_owned());
+        self
+    }
+
     /// The TOML. Its paths are relative, so that the admin socket's is short wherever the scratch folder is.
     fn toml(&self, site: &Site, key_file: &str) -> String {
         let name = self.name;
@@ -106,7 +113,7 @@ impl NodeConfig {
         let cpus =
             site.cpus_of(workers).map(|cpus| cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(","));
         let cpus = cpus.map(|cpus| format!("cpus = \"{cpus}\"\n")).unwrap_or_default();
-        let io = self.io_tables(site);
+        let io = self.io_tables.clone().unwrap_or_else(|| self.tables_of_site(site));
         let routing = self.routing.map_or_else(|| self.routing_tables(site), str::to_owned);
         format!(
             "[node]\nname = \"{name}\"\nworkers = {workers}\n{cpus}key_file = \"{key_file}\"\n\n\
@@ -132,8 +139,8 @@ impl NodeConfig {
     }
 
     /// How the site wants it: ordinary sockets, or AF_XDP on every interface that a listener is on.
-    fn io_tables(&self, site: &Site) -> String {
-        let Variant { io, queues, steer, xdp_mode, .. } = &site.variant;
+    fn tables_of_site(&self, site: &Site) -> String {
+        let Variant { io, queues, steer, xdp_mode, zero_copy, .. } = &site.variant;
         if self.io.unwrap_or(*io) == IoMode::Udp {
             return "[io]\nmode = \"udp\"\n\n".to_owned();
         }
@@ -144,8 +151,8 @@ impl NodeConfig {
         let interfaces = self.listeners.iter().filter_map(|(_, address)| site.interface_of(*address));
         let interfaces: BTreeSet<&str> = interfaces.collect();
         for name in interfaces {
-            let xdp_mode = key("xdp_mode", xdp_mode);
-            toml += &format!("[[interface]]\nname = \"{name}\"\nqueues = {queues}\n{xdp_mode}\n");
+            let (xdp_mode, zero_copy) = (key("xdp_mode", xdp_mode), key("zero_copy", zero_copy));
+            toml += &format!("[[interface]]\nname = \"{name}\"\nqueues = {queues}\n{xdp_mode}{zero_copy}\n");
         }
         toml
     }
@@ -156,23 +163,45 @@ impl NodeConfig {
 pub(crate) struct Node {
     name: &'static str,
     io: IoMode,
-    folder: PathBuf,
+    console: Console,
     process: Process,
 }
 
 impl Node {
-    /// Starts a node and waits until its sockets are bound.
+    /// Starts a node and waits until its sockets are bound. Where zero copy is required its log has to say of every
+    /// interface that it is there.
     pub(crate) fn start(site: &Site, config: &NodeConfig) -> Self {
-        let (name, scratch) = (config.name, site.scratch());
-        let (key_file, toml_file) = (format!("{name}.key"), format!("{name}.toml"));
-        scratch.write(&key_file, &format!("{}\n", config.key));
-        scratch.write(&toml_file, &config.toml(site, &key_file));
-        let mut command = site.node_command(&sluice_binary());
-        command.args(["run", "--config", &toml_file]);
-        let mut process = site.at_node(name, || Process::start(name, scratch.path(), &command));
+        let (name, io) = (config.name, config.io.unwrap_or(site.variant.io));
+        let mut process = Self::launch(site, config);
         process.wait_until("ready", |process| says_ready(&process.stderr()));
-        let io = config.io.unwrap_or(site.variant.io);
-        Self { name, io, folder: scratch.path().to_owned(), process }
+        let log = process.stderr();
+        for line in log.lines().filter(|line| line.contains(": AF_XDP, ")) {
+            let is_met =
+                site.variant.zero_copy.as_deref() != Some("require") || line.contains(", zero copy, ");
+            assert!(is_met, "zero copy is required: {line}");
+        }
+        Self { name, io, console: site.console(), process }
+    }
+
+    /// Starts a node that cannot have what it must have, and returns what it says. It must end with an error.
+    pub(crate) fn refusal(site: &Site, config: &NodeConfig) -> String {
+        let mut process = Self::launch(site, config);
+        let status = process.wait(REFUSED);
+        assert_eq!(status.code(), Some(1), "a node that cannot start says so: {}", process.evidence());
+        process.stderr()
+    }
+
+    fn launch(site: &Site, config: &NodeConfig) -> Process {
+        let name = config.name;
+        let (key_file, toml_file) = (format!("{name}.key"), format!("{name}.toml"));
+        site.write(&key_file, &format!("{}\n", config.key));
+        site.write(&toml_file, &config.toml(site, &key_file));
+        site.start_node(name, &sluice_binary(), &["run", "--config", &toml_file])
+    }
+
+    /// What it has written to its log.
+    pub(crate) fn log(&self) -> String {
+        self.process.stderr()
     }
 
     /// Kills the node (SIGKILL), which has no time for anything.
@@ -195,11 +224,9 @@ impl Node {
     }
 
     fn stats(&self, options: &[&str]) -> Value {
-        let mut command = Command::new(sluice_binary());
-        command.args(["stats", "--json", "--socket"]).arg(format!("{}.sock", self.name)).args(options);
-        let output = command.current_dir(&self.folder).output().expect("sluice stats starts");
-        assert!(output.status.success(), "sluice stats: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
+        let socket = format!("{}.sock", self.name);
+        let arguments = [&["stats", "--json", "--socket", &socket], options].concat();
+        serde_json::from_str(&self.console.ask(&sluice_binary(), &arguments)).expect("JSON")
     }
 
     /// When nothing is under way, every frame is either free or on one of the rings: none was lost, and none
@@ -217,16 +244,20 @@ impl Node {
             all(&counters) == counters.get("frames")
         });
         assert!(there, "all frames are somewhere, and {} are: {counters:#?}", all(&counters));
+        counters.assert_sound();
     }
 
     /// Stops the node, which must end cleanly, and reads its counters.
     pub(crate) fn stop(mut self) -> Counters {
         self.process.terminate();
-        let status = self.process.wait(Duration::from_secs(10));
+        let status = self.process.wait(Duration::from_secs(20));
         assert!(status.success(), "sluice ends with {status}: {}", self.process.evidence());
         Counters::parse(&self.process.stdout())
     }
 }
+
+/// How long a node may take to see that it cannot start.
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// Where a frame can be when nothing is under way.
 const FRAME_PLACES: [&str; 4] = ["frames_free", "frames_fill", "frames_transmit", "frames_handover"];
@@ -293,5 +324,13 @@ impl Counters {
         assert_eq!(self.get("received"), forwarded + others, "each has one fate: {self:#?}");
         assert_eq!(self.sum("dropped"), 0, "nothing was dropped: {self:#?}");
         assert_eq!(self.get("send_failed"), 0, "everything was sent: {self:#?}");
+        self.assert_sound();
+    }
+
+    /// The kernel found nothing wrong with what it was given, and dropped nothing for want of a frame that holds it.
+    pub(crate) fn assert_sound(&self) {
+        for counter in ["xsk{dropped}", "xsk{rx_invalid}", "xsk{tx_invalid}"] {
+            assert_eq!(self.get(counter), 0, "{counter}: {self:#?}");
+        }
     }
 }

@@ -58,6 +58,11 @@ impl Phone {
         Message::parse(&self.receive_datagram())
     }
 
+    /// Waits for a message for a moment.
+    pub(crate) fn receive_soon(&self) -> Option<Message> {
+        self.datagram_within(SILENCE).map(|datagram| Message::parse(&datagram))
+    }
+
     /// Nothing comes.
     pub(crate) fn assert_silence(&self) {
         let datagram = self.datagram_within(SILENCE);

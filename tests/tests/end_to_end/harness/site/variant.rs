@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// Where the tests take place.
@@ -11,6 +12,8 @@ pub(crate) enum Kind {
     Loopback,
     /// In network namespaces.
     Namespaces,
+    /// Between here and an emulated machine.
+    Guest,
 }
 
 /// How the nodes do their I/O.
@@ -18,15 +21,20 @@ pub(crate) enum Kind {
 pub(crate) enum IoMode {
     /// By ordinary sockets.
     Udp,
-    /// By AF_XDP, which needs namespaces.
+    /// By AF_XDP, which needs other links than the loopback.
     AfXdp,
 }
+
+const KINDS: [(&str, Kind); 3] =
+    [("loopback", Kind::Loopback), ("namespaces", Kind::Namespaces), ("guest", Kind::Guest)];
 
 /// One way to run all tests.
 #[derive(Clone, Debug)]
 pub(crate) struct Variant {
-    /// `SLUICE_SITE=loopback|namespaces`; loopback unless said otherwise.
+    /// `SLUICE_SITE=loopback|namespaces|guest`; loopback unless said otherwise.
     pub(crate) kind: Kind,
+    /// `SLUICE_GUEST=ADDRESS:PORT`: where the emulated machine's shell listens.
+    pub(crate) guest: Option<SocketAddr>,
     /// `SLUICE_IO=udp|af_xdp`; udp unless said otherwise.
     pub(crate) io: IoMode,
     /// `SLUICE_QUEUES`: of each interface; 2 unless said otherwise.
@@ -39,6 +47,9 @@ pub(crate) struct Variant {
     pub(crate) steer: Option<String>,
     /// `SLUICE_XDP_MODE=auto|native|generic`; sluice's default unless said otherwise.
     pub(crate) xdp_mode: Option<String>,
+    /// `SLUICE_ZERO_COPY=auto|require|never`; sluice's default unless said otherwise. Where it is required a node that
+    /// started must say that it has it.
+    pub(crate) zero_copy: Option<String>,
     /// `SLUICE_OFFLOAD=on|off`: with it, which is veth's default, the kernel leaves the checksums of what it
     /// sends to the device, that is: to nobody, and what comes to a node by the kernel has none that is right.
     pub(crate) offload: bool,
@@ -53,19 +64,26 @@ impl Variant {
     /// Reads the environment.
     pub(crate) fn from_environment() -> Self {
         let variant = Self {
-            kind: choice("SLUICE_SITE", &[("loopback", Kind::Loopback), ("namespaces", Kind::Namespaces)]),
+            kind: choice("SLUICE_SITE", &KINDS),
+            guest: parsed("SLUICE_GUEST"),
             io: choice("SLUICE_IO", &[("udp", IoMode::Udp), ("af_xdp", IoMode::AfXdp)]),
-            queues: number("SLUICE_QUEUES").unwrap_or(2),
-            workers: number("SLUICE_WORKERS").unwrap_or(2),
-            vlan: number("SLUICE_VLAN"),
+            queues: parsed("SLUICE_QUEUES").unwrap_or(2),
+            workers: parsed("SLUICE_WORKERS").unwrap_or(2),
+            vlan: parsed("SLUICE_VLAN"),
             steer: text("SLUICE_STEER"),
             xdp_mode: text("SLUICE_XDP_MODE"),
+            zero_copy: text("SLUICE_ZERO_COPY"),
             offload: choice("SLUICE_OFFLOAD", &[("on", true), ("off", false)]),
-            call_rate: number("SLUICE_CALL_RATE").unwrap_or(200),
+            call_rate: parsed("SLUICE_CALL_RATE").unwrap_or(200),
             capture: choice("SLUICE_CAPTURE", &[("off", false), ("on", true)]),
         };
         let bare = variant.kind == Kind::Loopback;
-        assert!(!(bare && variant.io == IoMode::AfXdp), "SLUICE_IO=af_xdp needs SLUICE_SITE=namespaces");
+        assert!(
+            !(bare && variant.io == IoMode::AfXdp),
+            "SLUICE_IO=af_xdp needs SLUICE_SITE=namespaces or guest"
+        );
+        let alone = variant.kind == Kind::Guest && variant.guest.is_none();
+        assert!(!alone, "SLUICE_SITE=guest needs SLUICE_GUEST: scripts/zero-copy sets both");
         assert!(!(bare && variant.vlan.is_some()), "SLUICE_VLAN needs SLUICE_SITE=namespaces");
         variant
     }
@@ -75,7 +93,7 @@ fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn number<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
+fn parsed<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
     text(name).map(|value| value.parse().unwrap_or_else(|error| panic!("{name}={value}: {error:?}")))
 }
 
