@@ -202,8 +202,8 @@ fn routes(site: &Site) -> String {
     let [public, core] = Network::ALL.map(|network| site.device(network));
     format!(
         "route replace default via 192.0.2.254 dev {public}\n\
-         route add 10.0.0.0/8 via 10.0.0.254 dev {core}\n\
-         route add default via 2001:db8::fe dev {public}\n\
-         route add fd00::/16 via fd00::fe dev {core}\n"
+         route replace 10.0.0.0/8 via 10.0.0.254 dev {core}\n\
+         route replace default via 2001:db8::fe dev {public}\n\
+         route replace fd00::/16 via fd00::fe dev {core}\n"
     )
 }

@@ -31,7 +31,8 @@ fn each_size_up_to_the_mtu_crosses() {
     };
     let mut too_large = 0;
     for bytes in SMALLEST..=LARGEST {
-        let left = scene.cross("OPTIONS", &format!("s{bytes}"), bytes - HEADERS);
+        let method = if bytes % 2 == 0 { "INVITE" } else { "OPTIONS" };
+        let left = scene.cross(method, &format!("s{bytes}"), bytes - HEADERS);
         assert!(left > bytes - HEADERS, "a message that leaves is larger: {left} bytes of {bytes}");
         too_large += u64::from(left + HEADERS > LARGEST);
     }
@@ -106,6 +107,12 @@ impl Scene {
         let arrived = self.callee.receive_of(call_id, PATIENCE);
         let arrived = arrived.unwrap_or_else(|| panic!("a request of {bytes} bytes is lost"));
         assert_eq!((arrived.value("Subject"), &arrived.body), (request.value("Subject"), &request.body));
+        let record_routes = if method == "INVITE" { 2 } else { 0 };
+        assert_eq!(
+            arrived.route_values("Record-Route").len(),
+            record_routes,
+            "a pair, where a dialog may be"
+        );
         let response = filled(Message::response_to(&arrived, "200 OK").with_to_tag("b"), bytes);
         let via = arrived.vias()[0].sent_by.parse().expect("the Via of a node has an address and a port");
         self.callee.send(&response, via);
