@@ -270,9 +270,7 @@ fn interface_goes_down_and_up(family: Family) {
         return;
     };
     // The kernel forgets IPv6 addresses otherwise, and with them nobody could listen.
-    scene.site.at_node("a", || {
-        fs::write("/proc/sys/net/ipv6/conf/all/keep_addr_on_down", "1").expect("a setting of the namespace");
-    });
+    scene.site.set_at_node("a", "/proc/sys/net/ipv6/conf/all/keep_addr_on_down", "1");
     for interface in ["core", "public"] {
         scene.calls_survive(|| {
             scene.at_node(&format!("link set {interface} down"));
@@ -345,7 +343,7 @@ impl Scene {
         let site = Self::site()?;
         let callee = far(family);
         let nodad = if family == Family::V4 { "" } else { "nodad" };
-        ip(&format!("addr add {callee} dev lo {nodad}"));
+        ip(&format!("addr replace {callee} dev lo {nodad}"));
         let gateway = site.end_ip(Place { network: Network::Core, family });
         set_route(&site, callee, Network::Core, &gateway.to_string());
         Some(Self::with_callee(site, family, callee))

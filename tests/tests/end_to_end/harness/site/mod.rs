@@ -232,6 +232,14 @@ impl Site {
         }
     }
 
+    /// Writes a setting under `/proc/sys` on the node's machine.
+    pub(crate) fn set_at_node(&self, name: &str, path: &str, value: &str) {
+        match &self.ground {
+            Ground::Guest(guest) => drop(guest.run(&format!("echo {value} >{path}"))),
+            _ => self.at_node(name, || std::fs::write(path, value).expect("a setting of the namespace")),
+        }
+    }
+
     /// What `ip -json link show` says on the node's machine.
     pub(crate) fn links_at_node(&self, name: &str) -> String {
         if let Ground::Guest(guest) = &self.ground {
