@@ -85,22 +85,14 @@ impl Chosen {
         Ok(Self { link: link.index, queues, driver, defers_interrupts: interface.napi_defer_hard_irqs, plan })
     }
 
-    /// What its sockets are to be, given the mode that its program is in.
-    ///
-    /// # Errors
-    /// Zero copy is required, and the program is not in the driver.
-    pub(super) fn plan(&self, mode: XdpMode) -> anyhow::Result<InterfacePlan> {
-        let name = self.plan.name.clone();
+    /// What its sockets are to be.
+    pub(super) fn plan(&self) -> InterfacePlan {
         let zero_copy = match self.plan.zero_copy {
-            file::ZeroCopy::Require if mode == XdpMode::Generic => bail!(
-                "interface {name}: zero_copy = \"require\", and XDP is in generic mode: nothing arrives by zero copy then; set xdp_mode to \"native\", or zero_copy to \"auto\""
-            ),
             file::ZeroCopy::Require => ZeroCopy::Require,
-            file::ZeroCopy::Auto if mode == XdpMode::Generic => ZeroCopy::Never,
-            file::ZeroCopy::Auto => ZeroCopy::Auto,
-            file::ZeroCopy::Never => ZeroCopy::Never,
+            file::ZeroCopy::Auto if self.plan.xdp_mode != file::XdpMode::Generic => ZeroCopy::Auto,
+            file::ZeroCopy::Auto | file::ZeroCopy::Never => ZeroCopy::Never,
         };
-        Ok(InterfacePlan { name, if_index: self.link.0, queues: self.queues, zero_copy })
+        InterfacePlan { name: self.plan.name.clone(), if_index: self.link.0, queues: self.queues, zero_copy }
     }
 
     /// Whether it has a carrier now. One that is gone has none.

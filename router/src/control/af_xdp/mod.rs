@@ -1,12 +1,14 @@
 //! The start of the AF_XDP data plane: which interfaces, and everything on them in the order that loses nothing.
 //!
 //! ```text
-//! interfaces, queues -> frames -> programs loaded, attached -> sockets bound, fill rings full -> programs told the sockets -> carrier -> programs told the listeners
+//! interfaces, queues -> frames -> programs loaded -> sockets bound, fill rings full -> programs attached, told the sockets -> carrier -> programs told the listeners
 //! ```
 //!
 //! Until a program is told of listeners the kernel's own sockets get everything, and afterwards what it leaves to them; so the kernel path's sockets are there before
-//! any of this, and after all of it. Programs go before sockets, since what mode they are in decides whether zero copy is worth asking for: where a program is in generic mode some
-//! drivers (virtio-net) grant it, and nothing arrives.
+//! any of this, and after all of it.
+//!
+//! Sockets go before programs. A driver that has no program only notes who is bound (Intel's do), and sets up all its queues when the program comes. The other way round it takes
+//! its running queues apart one by one, under traffic, and igb in Linux 7.3 then leaves a transmit queue stopped now and then: the kernel itself sends nothing by it any more.
 
 mod carrier;
 mod interfaces;
@@ -88,10 +90,8 @@ impl Wanted {
             (joined(memory), load(node, &interfaces, &sizes))
         });
         let (memory, mut steering) = (memory?, steering?);
-        let xdp_modes = attach(node, &interfaces, &mut steering)?;
-        let plans = interfaces.iter().zip(&xdp_modes).map(|(chosen, mode)| chosen.plan(*mode));
-        let plans = plans.collect::<Result<Vec<_>, _>>()?;
-        let Bound { umem, frames, sockets } = bind(node, plans, &sizes, workers, memory)?;
+        let (Bound { umem, frames, sockets }, xdp_modes) =
+            connect(node, &interfaces, &sizes, workers, memory, &mut steering)?;
         tell_sockets(&mut steering, &sockets)?;
         let watched: Vec<_> =
             sockets.iter().flat_map(|sockets| sockets.rx.iter().map(|rx| rx.watch())).collect();
@@ -178,13 +178,50 @@ struct Bound {
     sockets: Vec<WorkerSockets>,
 }
 
+/// Binds sockets and attaches programs, and says what mode each program is in.
+///
+/// Where a program comes to be in generic mode some drivers (virtio-net) grant zero copy all the same, and nothing arrives: there it is done once more, with copying.
+fn connect(
+    node: &NodePlan,
+    interfaces: &[Chosen],
+    sizes: &Sizes,
+    workers: usize,
+    first: (Umem, Vec<Frame>),
+    steering: &mut [Steering],
+) -> anyhow::Result<(Bound, Vec<XdpMode>)> {
+    let mut plans: Vec<_> = interfaces.iter().map(Chosen::plan).collect();
+    let mut next = Some(first);
+    loop {
+        let first = next.take().map_or_else(|| memory(sizes), Ok)?;
+        let bound = bind(node, &mut plans, sizes, workers, first)?;
+        let modes = attach(node, interfaces, steering)?;
+        let is_deaf = |i: usize, mode: &XdpMode| {
+            *mode == XdpMode::Generic && copy_mode(&bound.sockets, i) == CopyMode::ZeroCopy
+        };
+        let deaf: Vec<_> = modes.iter().enumerate().map(|(i, mode)| is_deaf(i, mode)).collect();
+        if !deaf.contains(&true) {
+            return Ok((bound, modes));
+        }
+        steering.iter_mut().for_each(Steering::detach);
+        for (plan, _) in plans.iter_mut().zip(deaf).filter(|(_, is_deaf)| *is_deaf) {
+            if plan.zero_copy == ZeroCopy::Require {
+                bail!(
+                    "interface {}: zero_copy = \"require\", and XDP is in generic mode, where nothing arrives by zero copy",
+                    plan.name
+                );
+            }
+            plan.zero_copy = ZeroCopy::Never;
+        }
+    }
+}
+
 /// How long sockets of another process may be in the way. The kernel takes those of one that has ended apart in its own time.
 const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Memory and sockets.
+/// Memory and sockets. An interface that has zero copy on some queues only has none by its plan afterwards.
 fn bind(
     node: &NodePlan,
-    mut plans: Vec<InterfacePlan>,
+    plans: &mut [InterfacePlan],
     sizes: &Sizes,
     workers: usize,
     first: (Umem, Vec<Frame>),
@@ -195,13 +232,13 @@ fn bind(
         // A bind that fails keeps the frames that it had put into rings.
         let (umem, mut frames) = next.take().map_or_else(|| memory(sizes), Ok)?;
         let umem = Arc::new(umem);
-        match socket::bind(&umem, &mut frames, &plans, workers, &sizes.options(node)) {
+        match socket::bind(&umem, &mut frames, plans, workers, &sizes.options(node)) {
             Ok(sockets) => return Ok(Bound { umem, frames, sockets }),
             Err(error) if error.is_busy() && begin.elapsed() < BUSY_PATIENCE => {
                 debug!("{error}; trying again");
                 thread::sleep(Duration::from_millis(20));
             }
-            Err(error) => copy_instead(&mut plans, error)?,
+            Err(error) => copy_instead(plans, error)?,
         }
     }
 }

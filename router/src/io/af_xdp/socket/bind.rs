@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 /// Binds sockets to all queues of `interfaces` for all `workers`, and fills the fill rings from `frames`.
 ///
-/// Where zero copy is wanted the program is to be attached before, and in native mode: some drivers refuse zero copy without one, and some (virtio-net in Linux 7.3) grant it to a
-/// program in generic mode, which then receives nothing.
+/// The program is best attached afterwards: many drivers then set up their queues only once. It must be in native mode where zero copy is granted: virtio-net in Linux 7.3 grants it
+/// with a program in generic mode too, which then receives nothing.
 ///
 /// # Errors
 /// The first socket that could not be had, and why. What is bound already is closed, and frames that went there are lost together with their
