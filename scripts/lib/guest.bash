@@ -71,7 +71,7 @@ get_qemu() {
             unavailable "QEMU 8 or newer cannot be had (Debian: qemu-system-x86)"
         unpack_all "$folder" "$guest/apt/cache/archives"
     fi
-    qemu=(env "LD_LIBRARY_PATH=$folder/usr/lib/x86_64-linux-gnu" "$folder/usr/bin/qemu-system-x86_64"
+    qemu=(env "LD_LIBRARY_PATH=$folder/usr/lib/x86_64-linux-gnu:$folder/lib/x86_64-linux-gnu" "$folder/usr/bin/qemu-system-x86_64"
         -L "$folder/usr/share/qemu" -L "$folder/usr/share/seabios")
     "${qemu[@]}" --version >/dev/null || unavailable "the QEMU that was unpacked does not run here"
 }
