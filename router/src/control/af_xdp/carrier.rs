@@ -2,6 +2,7 @@
 //! may take more.
 
 use super::interfaces::Chosen;
+use crate::io::af_xdp::handover::Hold;
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -9,23 +10,28 @@ use tracing::{info, warn};
 /// How long a carrier is waited for. One that is not there then may not be there for hours: a cable may be out.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the kernel path is held meanwhile, for drivers that set up their link in a while. The others' datagrams are not to wait for a cable that is out.
+const HELD: Duration = Duration::from_secs(3);
+
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits until all interfaces have a carrier, or long enough; says for which it waits, and which have none.
+/// Waits until all interfaces have a carrier, or long enough; says for which it waits, and which have none. Lets go of `hold` when it is done, or sooner.
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub(super) fn wait(interfaces: &[Chosen]) -> anyhow::Result<()> {
+pub(super) fn wait(interfaces: &[Chosen], hold: Hold) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut waiting = without(interfaces.iter())?;
     if waiting.is_empty() {
         return Ok(());
     }
+    let mut hold = Some(hold);
     info!("waiting for the carrier of {}, {} seconds at most", names(&waiting), PATIENCE.as_secs());
     while !waiting.is_empty() && begin.elapsed() < PATIENCE {
         thread::sleep(POLL);
         waiting = without(waiting.into_iter())?;
+        hold = hold.filter(|_| begin.elapsed() < HELD);
     }
     match waiting.is_empty() {
         true => info!("carriers are there after {} ms", begin.elapsed().as_millis()),

@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! interfaces, queues -> frames -> programs loaded -> sockets bound, fill rings full -> programs attached, told the sockets -> carrier -> programs told the listeners
+//!                                                   `------------------- the kernel path is held meanwhile -------------------'
 //! ```
 //!
 //! Until a program is told of listeners the kernel's own sockets get everything, and afterwards what it leaves to them; so the kernel path's sockets are there before
 //! any of this, and after all of it.
 //!
-//! Sockets go before programs. A driver that has no program only notes who is bound (Intel's do), and sets up all its queues when the program comes. The other way round it takes
-//! its running queues apart one by one, under traffic, and igb in Linux 7.3 then leaves a transmit queue stopped now and then: the kernel itself sends nothing by it any more.
+//! Sockets go before programs. A driver that has no program only notes who is bound (Intel's do), and sets up all its queues when the program comes; the other way round it takes
+//! its running queues apart one by one. Nobody sends while it does: igb in Linux 7.3 otherwise leaves a transmit queue stopped now and then, and the kernel itself sends nothing by
+//! it any more, not even who-has. What comes meanwhile waits in the kernel path's sockets.
 
 mod carrier;
 mod interfaces;
@@ -24,7 +26,7 @@ use super::privilege;
 use super::xdp::{Settings, Steering};
 use crate::io::af_xdp::bell::Bell;
 use crate::io::af_xdp::depot::{Depot, Stack};
-use crate::io::af_xdp::handover::{Handovers, Keeper};
+use crate::io::af_xdp::handover::{Handovers, Hold, Keeper};
 use crate::io::af_xdp::ledger::{self, Page};
 use crate::io::af_xdp::listeners::Listeners;
 use crate::io::af_xdp::port::{self, Port, Shared};
@@ -90,6 +92,7 @@ impl Wanted {
             (joined(memory), load(node, &interfaces, &sizes))
         });
         let (memory, mut steering) = (memory?, steering?);
+        let hold = Hold::of(&handovers);
         let (Bound { umem, frames, sockets }, xdp_modes) =
             connect(node, &interfaces, &sizes, workers, memory, &mut steering)?;
         tell_sockets(&mut steering, &sockets)?;
@@ -125,7 +128,7 @@ impl Wanted {
         };
         let ports = parts.map(port_of).collect();
 
-        carrier::wait(&interfaces)?;
+        carrier::wait(&interfaces, hold)?;
         let watch = Arc::new(Watch {
             interfaces,
             listeners: node.listeners.clone(),

@@ -5,7 +5,7 @@ use crate::control::config::NodeListener;
 use crate::control::links::device;
 use crate::control::xdp::Steering;
 use crate::io::af_xdp::depot::Depot;
-use crate::io::af_xdp::handover::Handovers;
+use crate::io::af_xdp::handover::{Handovers, Hold};
 use crate::io::af_xdp::ledger::{Page, Whereabouts};
 use crate::io::af_xdp::socket::{self, SocketStatistics};
 use crate::ip_route::{Family, IpRoutes, LinkIndex};
@@ -39,8 +39,9 @@ impl Watch {
         Ok(())
     }
 
-    /// Detaches the programs: from now on everything goes by the kernel's own sockets.
+    /// Detaches the programs: from now on everything goes by the kernel's own sockets. The kernel path is held meanwhile, as at the start.
     pub fn detach(&self) {
+        let _hold = Hold::of(&self.handovers);
         self.steering.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().for_each(Steering::detach);
     }
 

@@ -7,12 +7,14 @@ use super::umem::{Frame, Umem};
 use crate::io::ListenerIndex;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 /// A datagram that the kernel is to send: it has been forwarded already, and owns its frame.
 #[derive(Debug)]
@@ -66,6 +68,30 @@ pub struct Handovers {
     /// For each worker, how many of its datagrams have been sent.
     sent: Box<[CachePadded<AtomicU64>]>,
     bell: Bell,
+    is_held: AtomicBool,
+}
+
+/// While there is one, the kernel path neither receives nor sends, and what is for it waits in its sockets and in the queue.
+#[derive(Debug)]
+#[must_use = "what is let go of at once holds nothing"]
+pub struct Hold(Arc<Handovers>);
+
+/// How long the kernel path may take to see that it is held: it looks once a batch.
+const HELD_WITHIN: Duration = Duration::from_millis(5);
+
+impl Hold {
+    /// Holds the kernel path of `handovers`; waits until it has seen it.
+    pub fn of(handovers: &Arc<Handovers>) -> Self {
+        handovers.is_held.store(true, Ordering::Release);
+        thread::sleep(HELD_WITHIN);
+        Self(Arc::clone(handovers))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.is_held.store(false, Ordering::Release);
+    }
 }
 
 impl Handovers {
@@ -80,6 +106,7 @@ impl Handovers {
             probes: ArrayQueue::new(PROBES_MAX),
             sent: (0..workers).map(|_| CachePadded::default()).collect(),
             bell: Bell::new()?,
+            is_held: AtomicBool::new(false),
         })
     }
 
@@ -138,6 +165,13 @@ impl Handovers {
     #[inline]
     pub fn probe(&self) -> Option<Probe> {
         self.probes.pop()
+    }
+
+    /// Whether the kernel path is to do nothing.
+    #[inline]
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
     /// How many wait.

@@ -11,12 +11,17 @@ use crate::stats::{Counter, Stats};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+use std::time::Duration;
 
 /// Most datagrams that are sent for the workers before the sockets have their turn.
 const HANDOVERS_A_BREATH_MAX: usize = 64;
 
 /// What a neighbour is sent for the kernel to ask whether it is there: a keep-alive (RFC 5626 3.5.1), which every SIP element ignores.
 const KEEP_ALIVE: &[u8] = b"\r\n\r\n";
+
+/// How often it looks whether it is still held.
+const HELD_POLL: Duration = Duration::from_millis(1);
 
 /// The one thread's way to the network that is no worker's.
 pub struct KernelPath {
@@ -70,12 +75,19 @@ impl KernelPath {
 
 impl Io for KernelPath {
     fn breathe(&mut self, forward: &mut impl FnMut(&mut Datagram<'_>) -> Verdict) -> usize {
+        if self.handovers.is_held() {
+            return 0;
+        }
         self.send_probes();
         self.send_handovers() + self.udp.breathe(forward)
     }
 
     fn wait(&mut self, idle_us_max: u64) {
         let Self { udp, handovers, .. } = self;
+        if handovers.is_held() {
+            // Its sockets are readable all the time.
+            return thread::sleep(HELD_POLL);
+        }
         handovers.sleep(|| udp.wait(idle_us_max));
     }
 }
@@ -85,12 +97,13 @@ mod tests {
     use super::*;
     use crate::io::ListenerIndex;
     use crate::io::af_xdp::depot::{Depot, Stack};
+    use crate::io::af_xdp::handover::Hold;
     use crate::io::af_xdp::ledger::Page;
     use crate::io::af_xdp::umem::tests::umem;
     use crate::io::af_xdp::umem::{Frame, Umem};
     use crate::io::udp::Options;
     use std::net::UdpSocket;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     fn path(frames: u32) -> (KernelPath, Vec<Frame>, Arc<Stats>, Arc<Handovers>, Arc<Page>) {
         let (umem, frames_all) = umem(frames);
@@ -112,6 +125,23 @@ mod tests {
 
     fn stack(path: &mut KernelPath) -> &mut Stack {
         &mut path.keeper.as_mut().unwrap().stack
+    }
+
+    #[test]
+    fn while_it_is_held_all_waits() {
+        let (mut path, _, stats, handovers, _) = path(4);
+        let address = path.udp.addresses().next().unwrap();
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let hold = Hold::of(&handovers);
+        peer.send_to(b"x", address).unwrap();
+        for _ in 0..3 {
+            path.wait(1_000);
+            assert_eq!(path.breathe(&mut |_| Verdict::Release), 0);
+        }
+        assert_eq!(stats.read().counter(Counter::Received), 0);
+        drop(hold);
+        path.wait(1_000_000);
+        assert_eq!(path.breathe(&mut |_| Verdict::Release), 1, "it is there still");
     }
 
     #[test]

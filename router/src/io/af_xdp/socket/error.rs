@@ -99,7 +99,7 @@ fn advice(step: Step, errno: Errno) -> Option<&'static str> {
             "this driver has no zero copy in this kernel: set zero_copy to \"auto\" or \"never\""
         }
         (Step::BindZeroCopy, Errno::EINVAL) => {
-            "the device is not set up for it (virtio-net: it takes iommu_platform=on), or has no queue of this number (`ethtool -l`): \
+            "the device is not set up for it (virtio-net: it takes iommu_platform=on), its MTU is more than a frame takes, or it has no queue of this number (`ethtool -l`): \
              set zero_copy to \"auto\" or \"never\""
         }
         (Step::BindZeroCopy, _) => "copy mode may do: set zero_copy to \"never\"",
