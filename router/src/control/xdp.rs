@@ -205,7 +205,10 @@ fn attach_failure(interface: &str, mode: XdpMode, error: &ProgramError) -> Strin
         Some(EBUSY | EEXIST) => format!(
             "another XDP program is attached; it is left alone: see `ip link show {interface}`, take it off or use another interface"
         ),
-        Some(EOPNOTSUPP) => "the driver cannot run XDP programs".to_owned(),
+        Some(EOPNOTSUPP) => {
+            "the driver cannot run XDP programs, or not with the offloads that are on (`ethtool -k`)"
+                .to_owned()
+        }
         Some(ERANGE) => "the MTU is too large for XDP in the driver (on veth, the peer's)".to_owned(),
         Some(EPERM) => "no privilege: it needs CAP_NET_ADMIN".to_owned(),
         _ => error.to_string(),

@@ -1,5 +1,5 @@
-//! Carriers, which many drivers drop for a while when a program is attached: they set up their queues anew, and the link is negotiated again. igb takes three seconds, faster links
-//! may take more.
+//! Carriers, which many drivers drop for a while when a program is attached: they set up their queues anew, and the link is negotiated again. igb takes half a second
+//! to three, faster links may take more.
 
 use super::interfaces::Chosen;
 use crate::io::af_xdp::handover::Hold;

@@ -20,7 +20,7 @@ mod watch;
 pub use watch::Watch;
 
 use super::config::NodePlan;
-use super::config::file::Mode;
+use super::config::file::{self, Mode};
 use super::interface::XdpMode;
 use super::privilege;
 use super::xdp::{Settings, Steering};
@@ -193,11 +193,12 @@ fn connect(
     steering: &mut [Steering],
 ) -> anyhow::Result<(Bound, Vec<XdpMode>)> {
     let mut plans: Vec<_> = interfaces.iter().map(Chosen::plan).collect();
+    let mut wanted: Vec<_> = interfaces.iter().map(|chosen| chosen.plan.xdp_mode).collect();
     let mut next = Some(first);
     loop {
         let first = next.take().map_or_else(|| memory(sizes), Ok)?;
         let bound = bind(node, &mut plans, sizes, workers, first)?;
-        let modes = attach(node, interfaces, steering)?;
+        let modes = attach(node, interfaces, &wanted, steering)?;
         let is_deaf = |i: usize, mode: &XdpMode| {
             *mode == XdpMode::Generic && copy_mode(&bound.sockets, i) == CopyMode::ZeroCopy
         };
@@ -206,14 +207,15 @@ fn connect(
             return Ok((bound, modes));
         }
         steering.iter_mut().for_each(Steering::detach);
-        for (plan, _) in plans.iter_mut().zip(deaf).filter(|(_, is_deaf)| *is_deaf) {
+        for ((plan, wanted), _) in plans.iter_mut().zip(&mut wanted).zip(deaf).filter(|(_, is_deaf)| *is_deaf)
+        {
             if plan.zero_copy == ZeroCopy::Require {
                 bail!(
                     "interface {}: zero_copy = \"require\", and XDP is in generic mode, where nothing arrives by zero copy",
                     plan.name
                 );
             }
-            plan.zero_copy = ZeroCopy::Never;
+            (plan.zero_copy, *wanted) = (ZeroCopy::Never, file::XdpMode::Generic);
         }
     }
 }
@@ -257,12 +259,17 @@ fn copy_instead(plans: &mut [InterfacePlan], error: BindError) -> Result<(), Bin
 }
 
 /// Attaches the programs, and says what mode each is in.
-fn attach(node: &NodePlan, interfaces: &[Chosen], steering: &mut [Steering]) -> anyhow::Result<Vec<XdpMode>> {
+fn attach(
+    node: &NodePlan,
+    interfaces: &[Chosen],
+    wanted: &[file::XdpMode],
+    steering: &mut [Steering],
+) -> anyhow::Result<Vec<XdpMode>> {
     let may_be_generic = node.io.mode == Mode::AfXdp;
-    let attach = |(chosen, steering): (&Chosen, &mut Steering)| {
-        steering.attach(chosen.link.0, chosen.plan.xdp_mode, may_be_generic)
-    };
-    interfaces.iter().zip(steering).map(attach).collect()
+    let interfaces = interfaces.iter().zip(wanted).zip(steering);
+    interfaces
+        .map(|((chosen, wanted), steering)| steering.attach(chosen.link.0, *wanted, may_be_generic))
+        .collect()
 }
 
 /// Loads the program for each interface, all at the same time.

@@ -10,8 +10,8 @@
 //! Therefore the memory is registered once for each mode that is in use. Both registrations are of the same memory and cut it up the same way, so a frame
 //! received by the one may be transmitted by the other. They are accounted twice where locked memory is limited.
 //!
-//! `zero_copy = "auto"` tries zero copy on the interface's first queue, and takes copy mode if the kernel refuses, for whatever reason; if that is not to do with
-//! zero copy, copy mode is refused too, and that is the error. [`OwnedQueue::mode`] says what came of it: zero copy is what the kernel says of the bound socket (`XDP_OPTIONS`), not
+//! `zero_copy = "auto"` tries zero copy on the interface's first queue, and takes copy mode if the kernel refuses, for whatever reason but that another socket is in the way; if that is not
+//! to do with zero copy, copy mode is refused too, and that is the error. [`OwnedQueue::mode`] says what came of it: zero copy is what the kernel says of the bound socket (`XDP_OPTIONS`), not
 //! that it took the flag.
 
 #![expect(unsafe_code, reason = "rings that are shared with the kernel")]
@@ -148,7 +148,8 @@ impl Binder<'_> {
             ZeroCopy::Auto => match self.bind_in_mode(plan, true) {
                 Ok(first) if first.is_zero_copy() => (first, Mode::ZeroCopy),
                 Ok(first) => (first, Mode::CopyInstead(Errno::EOPNOTSUPP)),
-                Err((Step::BindZeroCopy, errno)) => {
+                // Who is in the way may be gone a moment later, and says nothing about zero copy.
+                Err((Step::BindZeroCopy, errno)) if errno != Errno::EBUSY => {
                     (self.bind_in_mode(plan, false)?, Mode::CopyInstead(errno))
                 }
                 Err(failure) => return Err(failure),

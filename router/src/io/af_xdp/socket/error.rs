@@ -47,7 +47,9 @@ impl BindError {
     #[must_use]
     pub fn without_zero_copy(&self) -> Option<&str> {
         match self {
-            Self::Refused { interface, step: Step::BindZeroCopy, .. } => Some(interface),
+            Self::Refused { interface, step: Step::BindZeroCopy, errno, .. } if *errno != Errno::EBUSY => {
+                Some(interface)
+            }
             _ => None,
         }
     }
