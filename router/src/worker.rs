@@ -23,6 +23,9 @@ use std::time::Instant;
 /// About what a sleep costs in latency: falling asleep, the interrupt, the way back to the CPU. So spinning never costs more than twice the better choice.
 pub const SPIN_US: u64 = 20;
 
+/// Batches after the end was told: what a full receive buffer holds, and not what somebody goes on sending.
+const LAST_BREATHS_MAX: u32 = 256;
+
 /// Where the control plane publishes a snapshot, and every worker looks for one.
 pub type Published = ArcSwap<Snapshot>;
 
@@ -41,7 +44,7 @@ pub struct Worker<I> {
 }
 
 impl<I: Io> Worker<I> {
-    /// Works until told to stop, and gives the I/O back.
+    /// Works until told to stop and nothing is left of what has come, or little of what goes on coming, and gives the I/O back.
     ///
     /// The caller drops it when all workers have ended: a socket that closes sends its neighbours' datagrams to those that are left.
     pub fn run(self) -> I {
@@ -51,7 +54,12 @@ impl<I: Io> Worker<I> {
         let mut clock = Clock::start();
         let mut busy_us = 0;
 
-        while !stop.load(Ordering::Relaxed) {
+        let mut last_breaths = 0..LAST_BREATHS_MAX;
+        loop {
+            let ends = stop.load(Ordering::Relaxed);
+            if ends && last_breaths.next().is_none() {
+                break;
+            }
             clock.tick(&stats);
             let now_us = clock.now_us();
             let snapshot: &Snapshot = snapshot.load();
@@ -60,6 +68,9 @@ impl<I: Io> Worker<I> {
                 clock.is_busy = true;
                 busy_us = now_us;
                 continue;
+            }
+            if ends {
+                break;
             }
             stats.add(Counter::IdleBatches, 1);
             if now_us - busy_us > SPIN_US {
@@ -259,9 +270,19 @@ mod tests {
         let stats = Arc::clone(&worker.stats);
         let io = worker.run();
         let totals = stats.read();
-        assert_eq!((io.breaths, io.memory.sent.len()), (8, 3));
+        assert_eq!((io.breaths, io.memory.sent.len()), (9, 3), "the last one finds nothing");
         assert_eq!((totals.counter(Counter::BusyBatches), totals.counter(Counter::IdleBatches)), (3, 5));
         assert_eq!((totals.counter(Counter::Received), totals.replied(Reason::Options)), (3, 3));
+    }
+
+    #[test]
+    fn what_has_come_is_worked_off_before_it_ends() {
+        let current = Arc::new(Published::new(snapshot("example.net")));
+        let io = worker(&[2, 3, 4, 6], 3, &current, |_| ()).run();
+        assert_eq!((io.breaths, io.memory.sent.len()), (6, 3), "up to the first breath that finds nothing");
+        let endless: Vec<u64> = (0..1_000).collect();
+        let io = worker(Vec::leak(endless), 1, &current, |_| ()).run();
+        assert_eq!(io.breaths, 1 + u64::from(LAST_BREATHS_MAX), "whoever goes on sending is not waited for");
     }
 
     #[test]
