@@ -2,9 +2,9 @@
 
 use super::admin::WorkerSubject;
 use super::af_xdp::{AfXdp, Wanted, Watch};
-use super::config::NodePlan;
 use super::config::error::reason;
-use super::config::file::{Mode, ZeroCopy};
+use super::config::file::{Mode, XdpMode, ZeroCopy};
+use super::config::{NodeInterface, NodePlan};
 use super::privilege;
 use crate::io::af_xdp::handover::Handovers;
 use crate::io::af_xdp::kernel_path::KernelPath;
@@ -92,7 +92,8 @@ impl Plane {
         Ok(Self { workers, granted, ios, settings, threads: Threads::default() })
     }
 
-    /// The kernel path works as soon as its sockets are bound, so that a node that is started again is there at once: memory and programs take a while.
+    /// The kernel path works as soon as its sockets are bound, so that a node that is started again is there at once: memory and programs take a while. It is held only
+    /// while drivers set up their queues.
     fn of_af_xdp(node: &NodePlan, routes: &Arc<Published>, settings: Settings) -> anyhow::Result<Self> {
         let mut workers = subjects(node);
         let stats: Vec<_> = workers.iter().map(|worker| Arc::clone(&worker.stats)).collect();
@@ -136,10 +137,12 @@ impl Plane {
     }
 }
 
-/// Whether ordinary sockets will do instead of AF_XDP.
+/// Whether ordinary sockets will do instead of AF_XDP: not where an interface's table says what it must have.
 fn may_be_without(node: &NodePlan) -> bool {
-    node.io.mode == Mode::Auto
-        && node.interfaces.iter().all(|interface| interface.zero_copy != ZeroCopy::Require)
+    let insists = |interface: &NodeInterface| {
+        interface.zero_copy == ZeroCopy::Require || interface.xdp_mode == XdpMode::Native
+    };
+    node.io.mode == Mode::Auto && !node.interfaces.iter().any(insists)
 }
 
 /// Room for datagrams on their way to the kernel path. It sends some 300,000 a second, so this is three milliseconds.

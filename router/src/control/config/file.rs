@@ -210,7 +210,7 @@ pub enum XdpMode {
     /// In the driver; behind it only where the driver cannot and `io.mode` is "af_xdp".
     #[default]
     Auto,
-    /// In the driver.
+    /// In the driver; the node does not start without, not by ordinary sockets either, where `io.mode` is "auto".
     Native,
     /// Behind the driver: works everywhere, and is slower.
     Generic,
