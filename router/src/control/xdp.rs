@@ -122,8 +122,9 @@ impl Steering {
     fn attach_as(&mut self, if_index: u32, mode: XdpMode) -> anyhow::Result<ModeInForce> {
         self.attach_link(if_index, mode)?;
         let name = &self.interface;
-        let programs = Interface::find(name)?.map(|interface| interface.xdp).unwrap_or_default();
-        let in_force = in_force(name, mode, &programs);
+        let in_force = Interface::find(name).and_then(|interface| {
+            in_force(name, mode, &interface.map(|interface| interface.xdp).unwrap_or_default())
+        });
         if in_force.is_err() {
             self.link = None;
         }

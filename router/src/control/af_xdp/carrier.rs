@@ -10,28 +10,30 @@ use tracing::{info, warn};
 /// How long a carrier is waited for. One that is not there then may not be there for hours: a cable may be out.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the kernel path is held meanwhile, for drivers that set up their link in a while. The others' datagrams are not to wait for a cable that is out.
+/// How long the kernel path is held meanwhile, for carriers that were there before. It is not held for a cable that is out.
 const HELD: Duration = Duration::from_secs(3);
 
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Waits until all interfaces have a carrier, or long enough; says for which it waits, and which have none. Lets go of `hold` when it is done, or sooner.
+/// Waits until all interfaces have a carrier, or long enough; says for which it waits, and which have none. Lets go of `hold` when those have theirs back that had one before, or
+/// when that takes long.
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub(super) fn wait(interfaces: &[Chosen], hold: Hold) -> anyhow::Result<()> {
+pub(super) fn wait(interfaces: &[Chosen], had_carrier: &[bool], hold: Hold) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let mut waiting = without(interfaces.iter())?;
+    let mut waiting = without(interfaces.iter().zip(had_carrier.iter().copied()))?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let mut hold = Some(hold);
+    let is_due = |waiting: &[Waiting<'_>]| waiting.iter().any(|(_, had_carrier)| *had_carrier);
+    let mut hold = Some(hold).filter(|_| is_due(&waiting));
     info!("waiting for the carrier of {}, {} seconds at most", names(&waiting), PATIENCE.as_secs());
     while !waiting.is_empty() && begin.elapsed() < PATIENCE {
         thread::sleep(POLL);
         waiting = without(waiting.into_iter())?;
-        hold = hold.filter(|_| begin.elapsed() < HELD);
+        hold = hold.filter(|_| is_due(&waiting) && begin.elapsed() < HELD);
     }
     match waiting.is_empty() {
         true => info!("carriers are there after {} ms", begin.elapsed().as_millis()),
@@ -40,12 +42,15 @@ pub(super) fn wait(interfaces: &[Chosen], hold: Hold) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An interface without a carrier, and whether it had one before.
+type Waiting<'a> = (&'a Chosen, bool);
+
 /// Those that have none.
-fn without<'a>(interfaces: impl Iterator<Item = &'a Chosen>) -> anyhow::Result<Vec<&'a Chosen>> {
-    let lacks = |chosen: &'a Chosen| Ok((!chosen.has_carrier()?).then_some(chosen));
-    interfaces.filter_map(|chosen| lacks(chosen).transpose()).collect()
+fn without<'a>(interfaces: impl Iterator<Item = Waiting<'a>>) -> anyhow::Result<Vec<Waiting<'a>>> {
+    let lacks = |waiting: Waiting<'a>| Ok((!waiting.0.has_carrier()?).then_some(waiting));
+    interfaces.filter_map(|waiting| lacks(waiting).transpose()).collect()
 }
 
-fn names(interfaces: &[&Chosen]) -> String {
-    interfaces.iter().map(|chosen| chosen.plan.name.as_str()).collect::<Vec<_>>().join(", ")
+fn names(interfaces: &[Waiting<'_>]) -> String {
+    interfaces.iter().map(|(chosen, _)| chosen.plan.name.as_str()).collect::<Vec<_>>().join(", ")
 }

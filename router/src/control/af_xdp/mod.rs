@@ -91,8 +91,10 @@ impl Wanted {
             let memory = scope.spawn(|| memory(&sizes));
             (joined(memory), load(node, &interfaces, &sizes))
         });
-        let (memory, mut steering) = (memory?, steering?);
+        let had_carrier = interfaces.iter().map(Chosen::has_carrier).collect::<Result<Vec<_>, _>>()?;
+        // Let go of after the programs, should anything fail.
         let hold = Hold::of(&handovers);
+        let (memory, mut steering) = (memory?, steering?);
         let (Bound { umem, frames, sockets }, xdp_modes) =
             connect(node, &interfaces, &sizes, workers, memory, &mut steering)?;
         tell_sockets(&mut steering, &sockets)?;
@@ -128,7 +130,7 @@ impl Wanted {
         };
         let ports = parts.map(port_of).collect();
 
-        carrier::wait(&interfaces, hold)?;
+        carrier::wait(&interfaces, &had_carrier, hold)?;
         let watch = Arc::new(Watch {
             interfaces,
             listeners: node.listeners.clone(),
@@ -198,7 +200,8 @@ fn connect(
     loop {
         let first = next.take().map_or_else(|| memory(sizes), Ok)?;
         let bound = bind(node, &mut plans, sizes, workers, first)?;
-        let modes = attach(node, interfaces, &wanted, steering)?;
+        let attached = attach(node, interfaces, &wanted, steering);
+        let modes = attached.inspect_err(|_| detach(steering))?;
         let is_deaf = |i: usize, mode: &XdpMode| {
             *mode == XdpMode::Generic && copy_mode(&bound.sockets, i) == CopyMode::ZeroCopy
         };
@@ -206,7 +209,7 @@ fn connect(
         if !deaf.contains(&true) {
             return Ok((bound, modes));
         }
-        steering.iter_mut().for_each(Steering::detach);
+        detach(steering);
         for ((plan, wanted), _) in plans.iter_mut().zip(&mut wanted).zip(deaf).filter(|(_, is_deaf)| *is_deaf)
         {
             if plan.zero_copy == ZeroCopy::Require {
@@ -256,6 +259,11 @@ fn copy_instead(plans: &mut [InterfacePlan], error: BindError) -> Result<(), Bin
     warn!("{error}; all its queues are in copy mode instead");
     plan.zero_copy = ZeroCopy::Never;
     Ok(())
+}
+
+/// Takes the programs off, while the sockets are still there.
+fn detach(steering: &mut [Steering]) {
+    steering.iter_mut().for_each(Steering::detach);
 }
 
 /// Attaches the programs, and says what mode each is in.

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A datagram that the kernel is to send: it has been forwarded already, and owns its frame.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Handovers {
     sent: Box<[CachePadded<AtomicU64>]>,
     bell: Bell,
     is_held: AtomicBool,
+    /// Whether the kernel path has seen that it is.
+    is_quiet: AtomicBool,
 }
 
 /// While there is one, the kernel path neither receives nor sends, and what is for it waits in its sockets and in the queue.
@@ -76,14 +78,19 @@ pub struct Handovers {
 #[must_use = "what is let go of at once holds nothing"]
 pub struct Hold(Arc<Handovers>);
 
-/// How long the kernel path may take to see that it is held: it looks once a batch.
-const HELD_WITHIN: Duration = Duration::from_millis(5);
+/// How long the kernel path may take to see that it is held. It looks once a batch, and when it wakes; one that takes longer is not there.
+const QUIET_WITHIN: Duration = Duration::from_millis(200);
 
 impl Hold {
-    /// Holds the kernel path of `handovers`; waits until it has seen it.
+    /// Holds the kernel path of `handovers`; returns when it has seen it.
     pub fn of(handovers: &Arc<Handovers>) -> Self {
+        handovers.is_quiet.store(false, Ordering::Release);
         handovers.is_held.store(true, Ordering::Release);
-        thread::sleep(HELD_WITHIN);
+        handovers.bell.ring();
+        let begin = Instant::now();
+        while !handovers.is_quiet.load(Ordering::Acquire) && begin.elapsed() < QUIET_WITHIN {
+            thread::sleep(Duration::from_millis(1));
+        }
         Self(Arc::clone(handovers))
     }
 }
@@ -107,6 +114,7 @@ impl Handovers {
             sent: (0..workers).map(|_| CachePadded::default()).collect(),
             bell: Bell::new()?,
             is_held: AtomicBool::new(false),
+            is_quiet: AtomicBool::new(false),
         })
     }
 
@@ -167,11 +175,15 @@ impl Handovers {
         self.probes.pop()
     }
 
-    /// Whether the kernel path is to do nothing.
+    /// Whether the kernel path is to do nothing. It asks before it does anything, and so has seen it.
     #[inline]
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.is_held.load(Ordering::Acquire)
+        let is_held = self.is_held.load(Ordering::Acquire);
+        if is_held {
+            self.is_quiet.store(true, Ordering::Release);
+        }
+        is_held
     }
 
     /// How many wait.
@@ -186,9 +198,11 @@ impl Handovers {
         self.queue.is_empty()
     }
 
-    /// Sleeps by `poll`, which is to return when [`Self::as_fd`] is readable, unless there is something to take.
+    /// Sleeps by `poll`, which is to return when [`Self::as_fd`] is readable, unless there is something to take, or it is held.
     pub fn sleep(&self, poll: impl FnOnce()) {
-        self.bell.sleep(|| !self.queue.is_empty() || !self.probes.is_empty(), poll);
+        let has_news =
+            || !self.queue.is_empty() || !self.probes.is_empty() || self.is_held.load(Ordering::Acquire);
+        self.bell.sleep(has_news, poll);
     }
 }
 
