@@ -28,11 +28,11 @@ get_lists() {
     [ -e "$keyring" ] || unavailable "the guest is made of Debian's packages, and $keyring is missing (Debian: debian-archive-keyring)"
     mkdir -p "$guest/apt/lists/partial" "$guest/apt/cache/archives/partial"
     # shellcheck disable=SC2016 # apt's own notation
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1)
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' | grep -v security | head -n 1 || true)
     for suite in "${SUITES[@]}"; do
         echo "deb [signed-by=$keyring] ${mirror:-http://deb.debian.org/debian} $suite main"
     done >"$guest/apt/sources.list"
-    apt_ apt-get -qq update || unavailable "the lists of Debian's packages cannot be fetched from ${mirror:-deb.debian.org}"
+    apt_ apt-get -qq -o APT::Update::Error-Mode=any update || unavailable "the lists of Debian's packages cannot be fetched from ${mirror:-deb.debian.org}"
 }
 
 # unpack FOLDER PACKAGE...: fetches packages (or NAME/SUITE) and unpacks them into a folder, unless it is there.
@@ -81,10 +81,10 @@ get_kernel() {
     local folder=$guest/linux-$1-$2 image parts
     if [ ! -e "$folder" ]; then
         get_lists
-        image=$(apt_ apt-cache show "linux-image-$1/$2" 2>/dev/null | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | head -n 1)
+        image=$(apt_ apt-cache show "linux-image-$1/$2" 2>/dev/null | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' | head -n 1 || true)
         [ -n "$image" ] || unavailable "Debian's kernel ($1 of $2) cannot be had"
         # Newer ones are in parts.
-        parts=$(apt_ apt-cache show "$image" | sed -n 's/^Depends: //p' | head -n 1 | tr ',' '\n' | grep -oE 'linux-(binary|modules)-[^ ]+' || true)
+        parts=$(apt_ apt-cache show "$image" 2>/dev/null | sed -n 's/^Depends: //p' | head -n 1 | tr ',' '\n' | grep -oE 'linux-(binary|modules)-[^ ]+' || true)
         # shellcheck disable=SC2086 # one argument a package
         unpack "$folder" "$image" $parts
     fi
