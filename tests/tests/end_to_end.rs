@@ -81,6 +81,7 @@
 //! | `same_bytes::*` | the golden vectors, by real I/O: the same bytes by ordinary sockets and by AF_XDP |
 //! | `sizes::*` | messages of every size up to the MTU come by AF_XDP, and leave by it if they still fit; larger ones take the kernel path in and out |
 //! | `start::again_and_again_*` | six starts under traffic, each with what was required, and nothing that stays attached |
+//! | `start::native_xdp_*` | so is native XDP that is wanted by name |
 //! | `start::*zero_copy*` | where zero copy cannot be had, one line says so: and an exit code where it is required, copy mode where it is not |
 //! | `start::a_carrier_*` | a carrier that comes late is waited for, and not for ever |
 //! | `no_memory::restart_*` | a node that is stopped and started again carries on with every dialog |
@@ -95,6 +96,9 @@
 //! `harness/site/variant.rs`; for example, as root:
 //!
 //! `SLUICE_SITE=namespaces SLUICE_IO=af_xdp SLUICE_QUEUES=2 SLUICE_WORKERS=4 cargo test -p sluice-tests --test end_to_end`
+//!
+//! `SLUICE_SITE=guest` has the node in an emulated machine; `scripts/zero-copy` starts it, sets all that it needs, and takes
+//! names of tests.
 
 #[path = "end_to_end/harness/mod.rs"]
 mod harness;

@@ -1,5 +1,6 @@
 //! Starts: what a node waits for, what it says, what it refuses, and one after the other under traffic.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::harness::message::Message;
 use crate::harness::node::{DOMAIN, KEY, Node, NodeConfig};
 use crate::harness::phone::Phone;
+use crate::harness::process::poll_until;
 use crate::harness::site::{CORE_IPV4, IoMode, Network, PUBLIC_IPV4, Site, ip};
 
 /// Starts under traffic.
@@ -67,6 +69,30 @@ fn zero_copy_that_is_required_is_refused() {
     }
 }
 
+/// The same for a program that is to be in the driver: veth has none where the peer's packets are larger than a page.
+#[test]
+fn native_xdp_that_is_wanted_is_refused() {
+    let Some(scene) = Scene::open().filter(Scene::has_links_of_veth) else {
+        return;
+    };
+    ip("link set a-public mtu 9000");
+    for mode in ["af_xdp", "auto"] {
+        let config = scene.config.clone().io_tables(&format!(
+            "[io]\nmode = \"{mode}\"\n\n[[interface]]\nname = \"public\"\nxdp_mode = \"native\"\n\n"
+        ));
+        let log = Node::refusal(&scene.site, &config);
+        assert!(log.contains("no AF_XDP: interface public: no native XDP: "), "{log}");
+        assert_eq!(scene.xdp_programs(), 0, "nothing stays attached");
+    }
+    let node = Node::start(&scene.site, &scene.config);
+    assert!(
+        node.log().contains("AF_XDP, generic XDP, copy mode"),
+        "it may be generic otherwise: {}",
+        node.log()
+    );
+    node.stop();
+}
+
 /// Where it is not required the kernel copies, and the node says that, and why.
 #[test]
 fn without_zero_copy_the_kernel_copies() {
@@ -97,7 +123,9 @@ fn a_carrier_is_waited_for() {
     ip("link set a-core down");
     let log = thread::scope(|scope| {
         let comes = scope.spawn(|| {
-            thread::sleep(Duration::from_millis(1_500));
+            let log = scene.site.scratch().path().join("a.stderr");
+            let waits = || fs::read_to_string(&log).is_ok_and(|log| log.contains("waiting for the carrier"));
+            assert!(poll_until(PATIENCE, waits), "the node waits");
             ip("link set a-core up");
         });
         let node = Node::start(&scene.site, &scene.config);
