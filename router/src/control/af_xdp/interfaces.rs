@@ -133,7 +133,7 @@ impl Chosen {
         );
         if copy_mode == CopyMode::ZeroCopy && frame_size <= SMALL_FRAME_BYTES {
             warn!(
-                "interface {name}: with zero copy and frames of {frame_size} bytes some drivers (igb) lose packets over 1024 bytes, and count nothing: \
+                "interface {name}: with zero copy and frames of {frame_size} bytes some drivers (igb) lose packets over 1024 bytes (counted as passed{{truncated}}): \
                  io.frame_size = 4096 avoids it"
             );
         }
