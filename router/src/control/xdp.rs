@@ -178,9 +178,14 @@ fn load_failure(error: &ProgramError) -> String {
     format!("the kernel does not take the steering program: {log}")
 }
 
+/// What the kernel calls a mode that was asked for, when it tells of the interface.
+fn as_told(mode: XdpMode) -> ModeInForce {
+    if mode == XdpMode::Skb { ModeInForce::Generic } else { ModeInForce::Native }
+}
+
 /// The mode in force on an interface with these programs, after one of ours was attached as `wanted`.
 fn in_force(interface: &str, wanted: XdpMode, programs: &[XdpProgram]) -> anyhow::Result<ModeInForce> {
-    let wanted = if wanted == XdpMode::Skb { ModeInForce::Generic } else { ModeInForce::Native };
+    let wanted = as_told(wanted);
     match programs {
         [program] if program.mode == wanted => Ok(wanted),
         [program] => {
@@ -200,7 +205,7 @@ fn attach_failure(interface: &str, mode: XdpMode, error: &ProgramError) -> Strin
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
     };
-    let how = if mode == XdpMode::Skb { ModeInForce::Generic } else { ModeInForce::Native };
+    let how = as_told(mode);
     use nix::libc::{EBUSY, EEXIST, EOPNOTSUPP, EPERM, ERANGE};
     let why = match errno {
         Some(EBUSY | EEXIST) => format!(

@@ -21,13 +21,13 @@ const POLL: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// The kernel cannot be asked.
-pub(super) fn wait(interfaces: &[Chosen], had_carrier: &[bool], hold: Hold) -> anyhow::Result<()> {
+pub(super) fn wait(interfaces: &[Chosen], hold: Hold) -> anyhow::Result<()> {
     let begin = Instant::now();
-    let mut waiting = without(interfaces.iter().zip(had_carrier.iter().copied()))?;
+    let mut waiting = without(interfaces.iter())?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let is_due = |waiting: &[Waiting<'_>]| waiting.iter().any(|(_, had_carrier)| *had_carrier);
+    let is_due = |waiting: &[&Chosen]| waiting.iter().any(|chosen| chosen.had_carrier);
     let mut hold = Some(hold).filter(|_| is_due(&waiting));
     info!("waiting for the carrier of {}, {} seconds at most", names(&waiting), PATIENCE.as_secs());
     while !waiting.is_empty() && begin.elapsed() < PATIENCE {
@@ -42,15 +42,12 @@ pub(super) fn wait(interfaces: &[Chosen], had_carrier: &[bool], hold: Hold) -> a
     Ok(())
 }
 
-/// An interface without a carrier, and whether it had one before.
-type Waiting<'a> = (&'a Chosen, bool);
-
 /// Those that have none.
-fn without<'a>(interfaces: impl Iterator<Item = Waiting<'a>>) -> anyhow::Result<Vec<Waiting<'a>>> {
-    let lacks = |waiting: Waiting<'a>| Ok((!waiting.0.has_carrier()?).then_some(waiting));
-    interfaces.filter_map(|waiting| lacks(waiting).transpose()).collect()
+fn without<'a>(interfaces: impl Iterator<Item = &'a Chosen>) -> anyhow::Result<Vec<&'a Chosen>> {
+    let lacks = |chosen: &'a Chosen| Ok((!chosen.has_carrier()?).then_some(chosen));
+    interfaces.filter_map(|chosen| lacks(chosen).transpose()).collect()
 }
 
-fn names(interfaces: &[Waiting<'_>]) -> String {
-    interfaces.iter().map(|(chosen, _)| chosen.plan.name.as_str()).collect::<Vec<_>>().join(", ")
+fn names(interfaces: &[&Chosen]) -> String {
+    interfaces.iter().map(|chosen| chosen.plan.name.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -18,6 +18,8 @@ pub(super) struct Chosen {
     pub(super) link: LinkIndex,
     pub(super) queues: u32,
     pub(super) driver: String,
+    /// Whether it had a carrier when it was chosen.
+    pub(super) had_carrier: bool,
     /// `napi_defer_hard_irqs`, where it can be read.
     pub(super) defers_interrupts: Option<u32>,
 }
@@ -82,7 +84,8 @@ impl Chosen {
             );
         }
         let driver = interface.driver.unwrap_or_else(|| "no driver".to_owned());
-        Ok(Self { link: link.index, queues, driver, defers_interrupts: interface.napi_defer_hard_irqs, plan })
+        let (had_carrier, defers_interrupts) = (interface.has_carrier, interface.napi_defer_hard_irqs);
+        Ok(Self { link: link.index, queues, driver, had_carrier, defers_interrupts, plan })
     }
 
     /// What its sockets are to be.

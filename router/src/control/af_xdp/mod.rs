@@ -91,7 +91,6 @@ impl Wanted {
             let memory = scope.spawn(|| memory(&sizes));
             (joined(memory), load(node, &interfaces, &sizes))
         });
-        let had_carrier = interfaces.iter().map(Chosen::has_carrier).collect::<Result<Vec<_>, _>>()?;
         // Let go of after the programs, should anything fail.
         let hold = Hold::of(&handovers);
         let (memory, mut steering) = (memory?, steering?);
@@ -130,7 +129,7 @@ impl Wanted {
         };
         let ports = parts.map(port_of).collect();
 
-        carrier::wait(&interfaces, &had_carrier, hold)?;
+        carrier::wait(&interfaces, hold)?;
         let watch = Arc::new(Watch {
             interfaces,
             listeners: node.listeners.clone(),
@@ -196,10 +195,9 @@ fn connect(
 ) -> anyhow::Result<(Bound, Vec<XdpMode>)> {
     let mut plans: Vec<_> = interfaces.iter().map(Chosen::plan).collect();
     let mut wanted: Vec<_> = interfaces.iter().map(|chosen| chosen.plan.xdp_mode).collect();
-    let mut next = Some(first);
+    let mut first = Some(first);
     loop {
-        let first = next.take().map_or_else(|| memory(sizes), Ok)?;
-        let bound = bind(node, &mut plans, sizes, workers, first)?;
+        let bound = bind(node, &mut plans, sizes, workers, first.take())?;
         let attached = attach(node, interfaces, &wanted, steering);
         let modes = attached.inspect_err(|_| detach(steering))?;
         let is_deaf = |i: usize, mode: &XdpMode| {
@@ -226,19 +224,18 @@ fn connect(
 /// How long sockets of another process may be in the way. The kernel takes those of one that has ended apart in its own time.
 const BUSY_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Memory and sockets. An interface that has zero copy on some queues only has none by its plan afterwards.
+/// Memory, `first` if given, and sockets. An interface that has zero copy on some queues only has none by its plan afterwards.
 fn bind(
     node: &NodePlan,
     plans: &mut [InterfacePlan],
     sizes: &Sizes,
     workers: usize,
-    first: (Umem, Vec<Frame>),
+    mut first: Option<(Umem, Vec<Frame>)>,
 ) -> anyhow::Result<Bound> {
     let begin = Instant::now();
-    let mut next = Some(first);
     loop {
         // A bind that fails keeps the frames that it had put into rings.
-        let (umem, mut frames) = next.take().map_or_else(|| memory(sizes), Ok)?;
+        let (umem, mut frames) = first.take().map_or_else(|| memory(sizes), Ok)?;
         let umem = Arc::new(umem);
         match socket::bind(&umem, &mut frames, plans, workers, &sizes.options(node)) {
             Ok(sockets) => return Ok(Bound { umem, frames, sockets }),
