@@ -13,8 +13,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::harness::message::Message;
 use crate::harness::node::{DOMAIN, KEY, Node, NodeConfig};
 use crate::harness::phone::{Phone, receive};
@@ -289,10 +287,10 @@ fn killed_and_started_again(family: Family) {
     };
     scene.assert_flows();
     let programs = if scene.site.variant.io == IoMode::AfXdp { Network::ALL.len() } else { 0 };
-    assert_eq!(scene.xdp_programs(), programs, "each interface of a running node has one");
+    assert_eq!(scene.site.xdp_programs("a"), programs, "each interface of a running node has one");
     scene.node.take().expect("a running node").kill();
-    let gone = poll_until(Duration::from_secs(2), || scene.xdp_programs() == 0);
-    assert!(gone, "nothing stays attached to {} interfaces", scene.xdp_programs());
+    let gone = poll_until(Duration::from_secs(2), || scene.site.xdp_programs("a") == 0);
+    assert!(gone, "nothing stays attached to {} interfaces", scene.site.xdp_programs("a"));
     if scene.site.is_here() {
         scene.assert_others_can_listen();
     }
@@ -379,7 +377,7 @@ impl Scene {
         let node = self.node.take().expect("a running node");
         node.assert_all_frames_are_there();
         node.stop();
-        assert_eq!(self.xdp_programs(), 0, "a node that ends takes its programs with it");
+        assert_eq!(self.site.xdp_programs("a"), 0, "a node that ends takes its programs with it");
     }
 
     /// A request of the caller to the callee.
@@ -469,12 +467,6 @@ impl Scene {
     /// Changes the node's route to the callee.
     fn route(&self, network: Network, gateway: &str) {
         set_route(&self.site, self.callee.address.ip(), network, gateway);
-    }
-
-    /// How many interfaces where the node is have an XDP program.
-    fn xdp_programs(&self) -> usize {
-        let links: Vec<Value> = serde_json::from_str(&self.site.links_at_node("a")).expect("JSON");
-        links.iter().filter(|link| link.get("xdp").is_some()).count()
     }
 
     /// The addresses are free, and what is sent to them arrives.

@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::harness::message::Message;
 use crate::harness::node::{DOMAIN, KEY, Node, NodeConfig};
 use crate::harness::phone::Phone;
@@ -33,14 +31,14 @@ fn again_and_again_under_traffic() {
     let traffic = Traffic::start(&scene.caller, scene.listener);
     for i in 0..STARTS {
         let node = Node::start(&scene.site, &scene.config);
-        assert_eq!(scene.xdp_programs(), programs, "start {i}: a program on each interface");
+        assert_eq!(scene.site.xdp_programs("a"), programs, "start {i}: a program on each interface");
         let crossed = scene.receive(CROSSING, traffic.count());
         assert_eq!(crossed, CROSSING, "start {i}: traffic flows again: {:#?}", node.counters());
         let by_workers: u64 = node.workers().iter().map(|worker| worker.get("received")).sum();
         assert!(by_workers > 0, "start {i}: workers get it: {:#?}", node.counters());
         let counters = node.stop();
         counters.assert_sound();
-        assert_eq!(scene.xdp_programs(), 0, "stop {i}: nothing stays attached");
+        assert_eq!(scene.site.xdp_programs("a"), 0, "stop {i}: nothing stays attached");
     }
     traffic.stop();
 }
@@ -65,7 +63,7 @@ fn zero_copy_that_is_required_is_refused() {
         assert!(error.starts_with(said), "{error}");
         assert!(error.ends_with("set zero_copy to \"auto\" or \"never\""), "{error}");
         assert!(!log.contains("ready"), "{log}");
-        assert_eq!(scene.xdp_programs(), 0, "nothing stays attached");
+        assert_eq!(scene.site.xdp_programs("a"), 0, "nothing stays attached");
     }
 }
 
@@ -82,7 +80,7 @@ fn native_xdp_that_is_wanted_is_refused() {
         ));
         let log = Node::refusal(&scene.site, &config);
         assert!(log.contains("no AF_XDP: interface public: no native XDP: "), "{log}");
-        assert_eq!(scene.xdp_programs(), 0, "nothing stays attached");
+        assert_eq!(scene.site.xdp_programs("a"), 0, "nothing stays attached");
     }
     let node = Node::start(&scene.site, &scene.config);
     assert!(
@@ -201,12 +199,6 @@ impl Scene {
             count += usize::from(self.callee.receive_soon().is_some_and(is_later));
         }
         count
-    }
-
-    /// How many interfaces where the node is have an XDP program.
-    fn xdp_programs(&self) -> usize {
-        let links: Vec<Value> = serde_json::from_str(&self.site.links_at_node("a")).expect("JSON");
-        links.iter().filter(|link| link.get("xdp").is_some()).count()
     }
 }
 

@@ -59,8 +59,7 @@ fn crosses_two_listeners(flow: Flow) {
         return;
     };
     let [public, core] = [PUBLIC_IPV4, CORE_IPV4].map(|place| trial.site.node("a", place));
-    let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{}\"\negress = \"core\"", trial.callee);
-    let node = trial.start(&distrustful(public).listener("core", core).rule(&rule));
+    let node = trial.start(&distrustful(public).listener("core", core).next_hop_by("core", trial.callee));
     let hop = Hop::Node { toward_callee: core, toward_caller: public };
     trial.call_domain(public, vec![hop], vec![node]);
 }

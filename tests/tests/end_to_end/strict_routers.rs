@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 
 use crate::harness::crossing::Hop;
-use crate::harness::node::{DOMAIN, KEY, NodeConfig};
+use crate::harness::node::{KEY, NodeConfig};
 use crate::harness::sipp::{CALL, CALLEE_HANGS_UP, CALLS, CANCEL, Flow};
 use crate::harness::site::{CORE_IPV4, PUBLIC_IPV4, PUBLIC_IPV6, Place, Site};
 use crate::harness::strict_router::StrictRouter;
@@ -122,8 +122,7 @@ impl Listeners {
         if self.core == self.public {
             return config.next_hop(next_hop);
         }
-        let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{next_hop}\"\negress = \"core\"");
-        config.listener("core", self.core).rule(&rule)
+        config.listener("core", self.core).next_hop_by("core", next_hop)
     }
 
     fn hop(self) -> Hop {

@@ -51,9 +51,8 @@ fn crosses_two_listeners(flow: Flow, public: Place, core: Place) {
         return;
     };
     let [public, core] = [public, core].map(|place| trial.site.node("a", place));
-    let rule = format!("host = \"{DOMAIN}\"\nnext_hop = \"{}\"\negress = \"core\"", trial.callee);
-    let config = NodeConfig::new("a", KEY).listener("public", public).listener("core", core).rule(&rule);
-    let node = trial.start(&config);
+    let config = NodeConfig::new("a", KEY).listener("public", public).listener("core", core);
+    let node = trial.start(&config.next_hop_by("core", trial.callee));
     let hop = Hop::Node { toward_callee: core, toward_caller: public };
     trial.call_domain(public, vec![hop], vec![node]);
 }

@@ -74,6 +74,11 @@ impl NodeConfig {
         self.rule(&format!("host = \"{DOMAIN}\"\nnext_hop = \"{next_hop}\""))
     }
 
+    /// The same, by the listener `egress`.
+    pub(crate) fn next_hop_by(self, egress: &str, next_hop: SocketAddr) -> Self {
+        self.rule(&format!("host = \"{DOMAIN}\"\nnext_hop = \"{next_hop}\"\negress = \"{egress}\""))
+    }
+
     /// Adds a target set of one member, and a rule that sends what is for [`DOMAIN`] to it.
     pub(crate) fn target_set(mut self, member: SocketAddr) -> Self {
         let members = format!("members = [{{ address = \"{member}\", weight = 100 }}]");

@@ -6,13 +6,10 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// How long a command there may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The first port that is given out.
-const FIRST_PORT: u16 = 5061;
 
 /// A way to the machine's shell, and a folder there for the files of one test.
 #[derive(Clone, Debug)]
@@ -34,12 +31,6 @@ impl Guest {
             format!("no machine answers at {shell} ({error}): scripts/zero-copy starts one")
         })?;
         Ok(guest)
-    }
-
-    /// A port that no test was given yet.
-    pub(super) fn free_port() -> u16 {
-        static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
-        NEXT.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Runs lines of its shell in the folder, the last of which must succeed, and returns what they write.

@@ -34,6 +34,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::process::Process;
 use super::requirements;
 use super::scratch::Scratch;
@@ -167,10 +169,9 @@ impl Site {
     pub(crate) fn end(&self, place: Place) -> SocketAddr {
         match &self.ground {
             Ground::Loopback => loopback::free_address(place),
-            Ground::Namespaces(namespaces) => {
-                SocketAddr::new(namespaces::ends_ip(place), namespaces.free_port())
+            Ground::Namespaces(_) | Ground::Guest(_) => {
+                SocketAddr::new(namespaces::ends_ip(place), namespaces::free_port())
             }
-            Ground::Guest(_) => SocketAddr::new(namespaces::ends_ip(place), Guest::free_port()),
         }
     }
 
@@ -178,10 +179,9 @@ impl Site {
     pub(crate) fn node(&self, name: &str, place: Place) -> SocketAddr {
         match &self.ground {
             Ground::Loopback => loopback::free_address(place),
-            Ground::Namespaces(namespaces) => {
-                SocketAddr::new(namespaces::node_ip(name, place), namespaces.free_port())
+            Ground::Namespaces(_) | Ground::Guest(_) => {
+                SocketAddr::new(namespaces::node_ip(name, place), namespaces::free_port())
             }
-            Ground::Guest(_) => SocketAddr::new(namespaces::node_ip(name, place), Guest::free_port()),
         }
     }
 
@@ -240,15 +240,19 @@ impl Site {
         }
     }
 
-    /// What `ip -json link show` says on the node's machine.
-    pub(crate) fn links_at_node(&self, name: &str) -> String {
-        if let Ground::Guest(guest) = &self.ground {
-            return guest.run("/sbin/ip -json link show");
-        }
-        let mut command = Command::new("ip");
-        command.args(["-json", "link", "show"]);
-        let output = self.at_node(name, || command.output()).expect("ip (Debian: iproute2) starts");
-        String::from_utf8(output.stdout).expect("JSON")
+    /// How many interfaces of the node's machine have an XDP program.
+    pub(crate) fn xdp_programs(&self, name: &str) -> usize {
+        let text = match &self.ground {
+            Ground::Guest(guest) => guest.run("/sbin/ip -json link show"),
+            _ => {
+                let mut command = Command::new("ip");
+                command.args(["-json", "link", "show"]);
+                let output = self.at_node(name, || command.output()).expect("ip (Debian: iproute2) starts");
+                String::from_utf8(output.stdout).expect("JSON")
+            }
+        };
+        let links: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+        links.iter().filter(|link| link.get("xdp").is_some()).count()
     }
 
     /// Writes a file of the node's.

@@ -28,7 +28,6 @@ pub(crate) struct Namespaces {
     home: File,
     ends: File,
     nodes: Vec<(&'static str, File)>,
-    next_port: AtomicU16,
     vlan: Option<u16>,
 }
 
@@ -41,8 +40,7 @@ impl Namespaces {
         let home = current();
         let nodes = NODES.iter().map(|(name, _)| Ok((*name, fresh()?))).collect::<Result<_, String>>()?;
         let ends = fresh()?;
-        let next_port = AtomicU16::new(FIRST_PORT);
-        let namespaces = Self { home, ends, nodes, next_port, vlan: variant.vlan };
+        let namespaces = Self { home, ends, nodes, vlan: variant.vlan };
         namespaces.connect(variant)?;
         Ok(namespaces)
     }
@@ -127,11 +125,6 @@ impl Namespaces {
         enter(node);
         work()
     }
-
-    /// A port that nobody in these namespaces was given yet.
-    pub(super) fn free_port(&self) -> u16 {
-        self.next_port.fetch_add(1, Ordering::Relaxed)
-    }
 }
 
 impl Drop for Namespaces {
@@ -188,6 +181,12 @@ pub(super) fn node_command(program: &Path) -> Command {
     command.args(["--mount", "--propagation", "slave"]);
     command.args(["sh", "-c", "mount -t sysfs sysfs /sys && exec \"$0\" \"$@\""]).arg(program);
     command
+}
+
+/// A port that no test was given yet.
+pub(super) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The address of the ends.
